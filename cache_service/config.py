@@ -1,0 +1,232 @@
+"""Settings: one frozen value from defaults, one TOML file, `CACHE_SERVICE_*` variables and `--set`, the later winning.
+
+Every setting is a row of `Settings`; its description is the reference's text. An unknown name is an error that names the
+nearest one, a wrong value an error that says what was expected. Nothing is read on import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from cache_service.errors import ConfigurationError
+
+PREFIX = "CACHE_SERVICE_"
+CONFIG_VARIABLE = "CACHE_SERVICE_CONFIG"
+
+
+def _comma_separated(value: object) -> object:
+    """ "a, b" from a variable becomes ("a", "b"); lists from TOML stay."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_comma_separated)]
+
+
+class LimitPool(BaseModel):
+    """One limit pool of the upstream: an organisation's or project's limits, shared by its keys. Unset means not limited.
+
+    In TOML: `[[upstream_pools]]` with `name`, `api_keys` and any of the limits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    api_keys: Secrets = Field(default=(), min_length=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    images_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    max_in_flight: int | None = Field(default=None, gt=0)
+
+
+class Settings(BaseModel):
+    """Everything that can be set. Durations are seconds, sizes bytes, money USD."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on. Another than loopback needs client keys.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        default=Path("data"), description="Folder of the database, pictures, spool, index and admin token."
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL, `postgresql+asyncpg://…` or `sqlite+aiosqlite:///…`; SQLite in the data directory if unset.",
+    )
+    allowed_hosts: Names = Field(
+        default=("127.0.0.1", "localhost", "[::1]"),
+        description="Values accepted in the `Host` header, without port; comma-separated.",
+    )
+    client_keys: Secrets = Field(
+        default=(),
+        description="Who may ask: `name:key[:namespace]`, comma-separated. Without any, anonymous clients on loopback may.",
+    )
+    admin_token: SecretStr | None = Field(
+        default=None, description="Token of `/admin`; made at first start in the data directory if unset."
+    )
+
+    upstream_base_url: str | None = Field(
+        default=None, description="Base URL of an OpenAI-compatible API, with its version: `https://…/v1`."
+    )
+    upstream_api_keys: Secrets = Field(
+        default=(), description="API keys of the upstream, comma-separated; they share one limit pool."
+    )
+    upstream_pools: tuple[LimitPool, ...] = Field(
+        default=(), description="Limit pools with keys of their own; TOML only."
+    )
+    upstream_requests_per_minute: float | None = Field(
+        default=None, gt=0, description="Requests a minute of the pool of `upstream_api_keys`."
+    )
+    upstream_images_per_minute: float | None = Field(
+        default=None, gt=0, description="Images a minute of the pool of `upstream_api_keys`."
+    )
+    upstream_tokens_per_minute: float | None = Field(
+        default=None, gt=0, description="Tokens a minute of the pool of `upstream_api_keys`."
+    )
+    upstream_max_in_flight: int = Field(
+        default=64, gt=0, description="Calls in flight in one pool where the pool doesn't say."
+    )
+    upstream_max_queued: int = Field(
+        default=1000, gt=0, description="Requests that may wait for capacity; more are refused with 429."
+    )
+    upstream_timeout: float = Field(
+        default=600.0, gt=0, description="Deadline of one generation: queueing, all attempts and the answer."
+    )
+    upstream_max_attempts: int = Field(default=3, ge=1, description="Calls made for one generation at most.")
+    upstream_max_answer_bytes: int = Field(
+        default=256 * 2**20, gt=0, description="An upstream's answer larger than this is refused."
+    )
+
+    simulator_latency: float | Literal["real"] = Field(
+        default=2.0,
+        description="Seconds the built-in simulator takes for an answer; `real` for the latencies of real models.",
+    )
+
+    similarity_threshold: float = Field(
+        default=0.92, ge=0, le=1, description="Least cosine similarity of a semantic hit."
+    )
+    search_candidates: int = Field(
+        default=5, ge=1, le=100, description="Candidates that are verified at most for one prompt."
+    )
+    verify_timeout: float = Field(
+        default=1.0, gt=0, description="A verification that takes longer counts as unsure, which is a miss."
+    )
+    embedder: Literal["onnx", "sentence-transformers"] = Field(
+        default="onnx", description="Engine of the embedding model."
+    )
+    embedding_threads: int = Field(
+        default=0, ge=0, description="Threads of one forward pass; 0 takes the machine's cores."
+    )
+    models_dir: Path = Field(
+        default=Path("models"), description="Folder with `manifest.toml`; the weights lie in its `cache`."
+    )
+
+    ttl_images: float = Field(default=0.0, ge=0, description="Seconds an image entry stays fresh; 0 for ever.")
+    ttl_chat: float = Field(default=7 * 86400.0, ge=0, description="Seconds a chat entry stays fresh; 0 for ever.")
+    keep_changes: float = Field(
+        default=7 * 86400.0, gt=0, description="Seconds that rows of the change feed and purges are kept."
+    )
+
+    max_body_bytes: int = Field(default=8 * 2**20, gt=0, description="A larger request body is refused with 413.")
+    max_in_flight_requests: int = Field(
+        default=2000, gt=0, description="Requests being answered at once; more are refused with 503."
+    )
+    small_partition: int = Field(
+        default=2000,
+        ge=1,
+        description="Partitions up to this many entries are scanned exactly; larger ones get an index of their own.",
+    )
+    shutdown_grace: float = Field(
+        default=180.0, ge=0, description="Seconds that generations in flight may take to finish after TERM."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="`auto`: console on a terminal, else JSON."
+    )
+
+    @field_validator("upstream_base_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @property
+    def uses_simulator(self) -> bool:
+        """True where neither a base URL nor keys are set."""
+        return self.upstream_base_url is None and not self.upstream_api_keys and not self.upstream_pools
+
+
+def load(
+    environ: Mapping[str, str],
+    *,
+    config_file: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> tuple[Settings, dict[str, str]]:
+    """The settings and, for each, where its value came from: "default", "file PATH", "variable NAME" or "--set".
+
+    environ: the process's variables. config_file: else the one `CACHE_SERVICE_CONFIG` names. overrides: "name=value".
+    Raises ConfigurationError.
+    """
+    values: dict[str, Any] = {}
+    origin = dict.fromkeys(Settings.model_fields, "default")
+    named = environ.get(CONFIG_VARIABLE)
+    path = config_file or (Path(named) if named else None)
+    if path is not None:
+        for name, value in _read_toml(path).items():
+            _accept(name, value, f"file {path}", values, origin)
+    for variable, value in environ.items():
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+            _accept(variable.removeprefix(PREFIX).lower(), value, f"variable {variable}", values, origin)
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigurationError(f"--set {override!r}: expected NAME=VALUE")
+        _accept(name.strip().lower(), value, "--set", values, origin)
+    try:
+        return Settings(**values), origin
+    except ValidationError as error:
+        # from None: the driver's text would repeat the value, which may be a secret
+        raise ConfigurationError(_explain(error, origin)) from None
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """Every setting as plain JSON values, secrets as `**********`."""
+    return settings.model_dump(mode="json")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"configuration file {path}: {error}") from error
+
+
+def _accept(name: str, value: Any, source: str, values: dict[str, Any], origin: dict[str, str]) -> None:
+    if name not in Settings.model_fields:
+        nearest = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.4)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ConfigurationError(f"unknown setting {name!r} ({source}){hint}")
+    values[name] = value
+    origin[name] = source
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        source = origin.get(str(problem["loc"][0]), "default") if problem["loc"] else "default"
+        lines.append(f"setting {where!r} ({source}): {problem['msg']}")
+    return "; ".join(lines)

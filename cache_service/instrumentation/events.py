@@ -1,0 +1,126 @@
+"""What the service tells about itself: frozen events, handed to a hook. The core names no metrics library.
+
+No event holds a prompt, a picture or a key; `model` and `key_name` are names from configuration or bounded by the hook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class RequestServed:
+    """One request of a generation route was answered.
+
+    decision: "hit", "stale-hit", "miss", "partial", "collapsed", "bypass" or "error"; kind: "exact", "semantic" or "".
+    reason: why, one of a bounded set of words. seconds: from the first byte in to the last byte out being ready.
+    """
+
+    operation: str
+    decision: str
+    kind: str
+    reason: str
+    status: int
+    seconds: float
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimed:
+    """One of the eight steps took `seconds`."""
+
+    operation: str
+    step: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateJudged:
+    """The verifier decided on one candidate: "same", "different" or "unsure"."""
+
+    operation: str
+    verdict: str
+    similarity: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCalled:
+    """One attempt at the upstream ended. outcome: "ok" or the error's class ("rate_limit", "timeout" …)."""
+
+    operation: str
+    key_name: str
+    outcome: str
+    seconds: float
+    queued: float
+    images: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsdSpent:
+    """A generation was paid (`saved` False) or a hit saved one (`saved` True)."""
+
+    operation: str
+    usd: float
+    saved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """An answer was served but couldn't be stored. stage: "spool", "blob", "sql" or "index"."""
+
+    operation: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """An answer was served and rightly not stored. reason: "purged", "incomplete", "no-store" …"""
+
+    operation: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierFailed:
+    """A tier couldn't be asked and was passed over. tier: "exact", "embedding", "index" or "verifier"."""
+
+    operation: str
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesRemoved:
+    """Entries went. cause: "purged" or "expired"."""
+
+    cause: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A generation of an earlier process was found in the spool. outcome: "stored", "incomplete", "purged" or "unreadable"."""
+
+    outcome: str
+
+
+Event: TypeAlias = (
+    RequestServed
+    | StepTimed
+    | CandidateJudged
+    | UpstreamCalled
+    | UsdSpent
+    | StoreFailed
+    | NotStored
+    | TierFailed
+    | EntriesRemoved
+    | Recovered
+)
+Hook: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A hook that does nothing."""

@@ -1,0 +1,202 @@
+"""What callers may rely on from the stores: entries in SQL (the truth), pictures as blobs, and the spool of what is being paid.
+
+- Acknowledged means durable: when `put` or `purge` returns, a kill -9 or a power cut loses nothing of it.
+- Every change (store, add outputs, replace, expire, purge) is a row in `changes`, numbered by one counter row that is
+  updated as the last statement before the commit, so that a reader who polls `number > last` misses none.
+- A purge is a predicate with a number, read inside each store's transaction: what began before it isn't stored.
+
+Raised: `StoreError` and its subclasses (`StoreCorrupt`, `StoreReadOnly`, `SchemaMismatch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from cache_service.store.entry import Entry, NewEntry, Output, PurgePredicate, SpoolHeader
+
+OnConflict: TypeAlias = Literal["append", "replace", "keep"]
+"""What `put` does when the exact key is there already: add the outputs, put them in place of the old ones, or change nothing."""
+
+
+class ChangeKind(StrEnum):
+    """What happened to an entry; a follower treats `stored` and `replaced` as "look again", the others as "gone"."""
+
+    STORED = "stored"
+    OUTPUTS_ADDED = "outputs-added"
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+    PURGED = "purged"
+    QUARANTINED = "quarantined"
+    RE_EMBEDDED = "re-embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of the change feed."""
+
+    number: int
+    kind: ChangeKind
+    entry_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPosition:
+    """Where the change feed stands.
+
+    epoch: random, made with the database; another epoch means another database (or an older dump: rebuild).
+    number: of the newest change. oldest: number of the oldest row still kept (number + 1 if none is).
+    """
+
+    epoch: str
+    number: int
+    oldest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """`put` committed: the entry as it now stands, and the number of the change."""
+
+    entry: Entry
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedByPurge:
+    """`put` changed nothing: the purge `number` came after the generation began."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """A purge committed: how many entries went, the change number it holds, and the blobs nothing refers to any more."""
+
+    count: int
+    number: int
+    orphaned_blobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorRow:
+    """One entry's place in the vector index."""
+
+    entry_id: int
+    partition: str
+    vector: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something `check` found; `fixed` if it was mended."""
+
+    kind: str
+    detail: str
+    fixed: bool = False
+
+
+class EntryStore(Protocol):
+    """Entries in SQL."""
+
+    async def find(self, exact_key: str, *, embedding_model: str) -> Entry | None:
+        """The entry with that key, live or expired; None if there is none or it is quarantined."""
+
+    async def fetch(self, entry_ids: Collection[int], *, embedding_model: str) -> dict[int, Entry]:
+        """Those of the entries that exist and aren't quarantined, by id; one query."""
+
+    async def put(self, new: NewEntry, on_conflict: OnConflict) -> Stored | RefusedByPurge:
+        """Stores the entry and its outputs in one durable transaction. The blobs it names must be durable already."""
+
+    async def position(self) -> FeedPosition:
+        """The change feed's position; also the number to give a generation that begins now."""
+
+    async def changes(self, *, after: int, limit: int) -> list[Change]:
+        """Changes with a larger number, in order."""
+
+    async def vectors(self, entry_ids: Collection[int], *, embedding_model: str) -> list[VectorRow]:
+        """The vectors of those entries that can be found by meaning (exist, not quarantined, not exact-only)."""
+
+    async def scan_vectors(self, *, embedding_model: str, after_id: int, limit: int) -> list[VectorRow]:
+        """All such vectors by ascending entry id, a page at a time, to build an index."""
+
+    async def purge(self, predicate: PurgePredicate) -> Purged:
+        """Deletes what matches and files the predicate, so that generations in flight are refused too. Durable."""
+
+    async def count(self, predicate: PurgePredicate) -> int:
+        """How many entries `purge` would take now; changes nothing."""
+
+    async def readable_blob(self, sha256: str, *, namespace: str, now: float) -> Output | None:
+        """The output through which a caller of that namespace may read the blob: of a live entry, or None."""
+
+    async def unreferenced(self, blobs: Collection[str]) -> set[str]:
+        """Those of the blobs that no output refers to."""
+
+    async def expire(self, *, before: float, limit: int) -> Purged:
+        """Deletes up to `limit` entries whose `expires_at` is before that time (Unix seconds)."""
+
+    async def trim_changes(self, *, before: float) -> int:
+        """Deletes rows of the change feed and of purges older than that time; returns how many."""
+
+    async def totals(self) -> dict[str, int]:
+        """Number of entries, outputs and bytes in blobs: {"entries": …, "outputs": …, "blob_bytes": …}."""
+
+    async def check(self, *, fix: bool) -> list[Problem]:
+        """Looks for rows that contradict each other, runs the database's own check; mends what can be mended if `fix`."""
+
+    async def referenced_blobs(self) -> AsyncIterator[str]:
+        """Every blob digest that an output refers to, each at least once."""
+        yield ""
+
+    async def aclose(self) -> None:
+        """Closes connections; idempotent."""
+
+
+class BlobStore(Protocol):
+    """Pictures by the SHA-256 (hex) of their bytes. Immutable, so equal pictures are kept once."""
+
+    def writing(self, pictures: Sequence[bytes]) -> AbstractAsyncContextManager[list[str]]:
+        """Makes the pictures durable and gives their digests in order; until the block ends they can't be collected."""
+
+    async def read(self, sha256: str) -> bytes:
+        """The bytes, checked against the digest. Raises StoreCorrupt if they are missing or don't match."""
+
+    async def collect(self, blobs: Iterable[str]) -> int:
+        """Deletes those of the blobs that nobody is writing; returns how many went. An unknown digest is no error."""
+
+    async def all(self) -> list[str]:
+        """Every stored digest."""
+
+
+class SpoolFile(Protocol):
+    """One generation being received."""
+
+    async def append(self, piece: bytes) -> None:
+        """Adds bytes as they arrived; survives a killed process (not a power cut)."""
+
+    async def discard(self) -> None:
+        """Removes it: its answer is stored, or isn't to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A generation found at start: its header and what had arrived."""
+
+    header: SpoolHeader
+    body: bytes
+    file: SpoolFile
+
+
+class Spool(Protocol):
+    """Guards what is paid but not yet stored against a killed process."""
+
+    async def open(self, header: SpoolHeader) -> SpoolFile:
+        """Begins the file of one generation, before the request is sent."""
+
+    async def recover(self) -> list[Spooled]:
+        """What an earlier process left behind; files with an unreadable header are set aside, not deleted."""

@@ -1,0 +1,93 @@
+"""What callers may rely on from the upstream: capacity is reserved before a call, settled after it, and one deadline holds.
+
+A reply is a status, headers and pieces; a whole body is one piece, a stream as many as arrive. Retries happen before the
+first piece is handed out, never after: what a client has begun to read is not replayed.
+
+Raised: `UpstreamRefused`, `UpstreamUnreachable`, `UpstreamTimeout`, `CapacityExceeded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one call takes from a limit pool: requests, images and tokens (input and output together)."""
+
+    requests: int = 1
+    images: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the upstream.
+
+    path: below the base URL, "/images/generations". body: JSON bytes, or None for a GET.
+    cost: reserved before the call. deadline: on the monotonic clock, for queueing, all attempts and the answer.
+    model: chooses the pools; None where the client named none. stream: hand out pieces as they arrive.
+    """
+
+    path: str
+    body: bytes | None
+    deadline: float
+    cost: Cost = Cost()
+    model: str | None = None
+    stream: bool = False
+    method: Literal["GET", "POST"] = "POST"
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reply:
+    """A 2xx answer.
+
+    headers: names in lower case. pieces: to be read once. key_name: which API key paid (its name, never the key).
+    queued, attempts: seconds waited for capacity, and calls made.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+    key_name: str
+    queued: float = 0.0
+    attempts: int = 1
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """A limit pool as it stands, for people to look at: limits per minute (None: not limited) and what is in use."""
+
+    name: str
+    keys: tuple[str, ...]
+    limits: Mapping[str, float | None]
+    used: Mapping[str, float] = field(default_factory=dict)
+    in_flight: int = 0
+    healthy: bool = True
+    detail: str = ""
+
+
+class Upstream(Protocol):
+    """Calls one OpenAI-compatible API through several keys."""
+
+    @property
+    def group(self) -> str:
+        """Names who answers; part of every partition, so that a simulator's answers are never served for another's."""
+
+    @property
+    def simulated(self) -> bool:
+        """True while the built-in simulator answers."""
+
+    def send(self, call: Call) -> AbstractAsyncContextManager[Reply]:
+        """Reserves, calls, retries as allowed, settles; leaving the block ends the call and gives its slot back."""
+
+    def pools(self) -> list[PoolUse]:
+        """The limit pools as they stand."""
+
+    async def aclose(self) -> None:
+        """Closes connections; idempotent."""

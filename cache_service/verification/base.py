@@ -1,0 +1,64 @@
+"""What callers may rely on from a verifier: is the asked prompt really the same request as the stored one?
+
+A verifier never raises to its caller's caller: whoever runs it turns an exception or a time-out into `Unsure`, and unsure is
+a miss. `analyse` is paid once per prompt and stored beside the vector; it is recomputed when its version differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from cache_service.embedding.base import Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything the verifier needs to know of one prompt.
+
+    version: of the code that made it; an analysis of another version is made anew.
+    prompt: the text as it was analysed.
+    facts: plain JSON values (str, int, float, bool, None, list, dict), so that it can be stored.
+    """
+
+    version: str
+    prompt: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """Both prompts ask for the same thing; `reason` says which stage was convinced ("equal after normalising", "no rule objects")."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Different:
+    """The prompts ask for different things; `reason` names the difference ("count 3 / 4", "colour red / blue")."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """The verifier can't tell, failed or was late; treated as a miss."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Same | Different | Unsure
+
+
+class Verifier(Protocol):
+    """Decides on pairs; synchronous and CPU-bound: callers run it where it doesn't block the loop."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever `analyse` gives other facts."""
+
+    def analyse(self, prompt: str, embedding: Embedding) -> Analysis:
+        """The facts of one prompt. Pure."""
+
+    def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
+        """Whether `stored`'s answer may be served for `asked`; symmetric in its first two arguments. Pure."""
