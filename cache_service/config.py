@@ -21,7 +21,7 @@ CONFIG_VARIABLE = "CACHE_SERVICE_CONFIG"
 
 
 def _comma_separated(value: object) -> object:
-    """ "a, b" from a variable becomes ("a", "b"); lists from TOML stay."""
+    """Splits text at commas: "a, b" from a variable becomes ("a", "b"); lists from TOML stay."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value

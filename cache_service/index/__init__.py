@@ -1,0 +1,1 @@
+"""Finds close vectors inside one partition."""

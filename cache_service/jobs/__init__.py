@@ -1,0 +1,1 @@
+"""Work beside the requests: following changes, warming up, checking, evaluating."""

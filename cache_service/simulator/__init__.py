@@ -1,0 +1,1 @@
+"""A faithful upstream that costs nothing. Imports nothing of the rest."""

@@ -1,0 +1,1 @@
+"""Entries in SQL, pictures as blobs, and the spool of what is being paid."""

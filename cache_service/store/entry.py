@@ -145,9 +145,9 @@ class PurgePredicate:
         if self.similar is not None:
             if entry.vector is None:
                 return False
-            if entry.vector.model_id == self.similar.model_id:
-                if float(entry.vector.vector @ self.similar.vector) < self.similar.at_least:
-                    return False
+            comparable = entry.vector.model_id == self.similar.model_id
+            if comparable and float(entry.vector.vector @ self.similar.vector) < self.similar.at_least:
+                return False
         return (
             (self.key is None or self.key == entry.exact_key)
             and (self.prompt_digest is None or self.prompt_digest == entry.prompt_digest)

@@ -1,0 +1,1 @@
+"""Calls the API that generates, right at its limits and never over them."""

@@ -1,0 +1,1 @@
+"""Decides whether a close prompt is really the same request."""
