@@ -1,0 +1,75 @@
+"""What `SemanticCache` gives back: an answer or a failure, each with a report of how it came about. Frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from cache_service.errors import CacheServiceError
+
+Forwarded: TypeAlias = Literal["miss", "partial", "stale", "request", "bypass"]
+"""Why the request went upstream, in RFC 9211's words: `request` for `no-cache`, `bypass` for what isn't cached at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. namespace: who shares entries; client: the client key's name. Both come from configuration, never from the request."""
+
+    namespace: str = "default"
+    client: str = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How one answer came about; the source of `Cache-Status`, `Age`, the log line and `/v1/generate`'s `cache` member.
+
+    decision: "hit" | "stale-hit" | "miss" | "partial" | "collapsed" | "bypass". kind: "exact" | "semantic" | "".
+    forwarded: None where nothing went upstream. forward_status: the upstream's status where it wasn't 200.
+    key: exact key under which the answer is (or would be) filed; "" where the request has none.
+    matched_prompt: the stored prompt that answered a semantic hit. age, ttl: seconds; ttl None for ever.
+    usd: what the generation cost, or what the hit saved (`saved_usd`), where the price is known.
+    """
+
+    decision: Literal["hit", "stale-hit", "miss", "partial", "collapsed", "bypass"]
+    key: str = ""
+    kind: Literal["exact", "semantic", ""] = ""
+    reason: str = ""
+    detail: str = ""
+    similarity: float | None = None
+    matched_prompt: str | None = None
+    age: float | None = None
+    ttl: float | None = None
+    forwarded: Forwarded | None = None
+    forward_status: int | None = None
+    stored: bool = False
+    collapsed: bool = False
+    usd: float | None = None
+    saved_usd: float | None = None
+    upstream_request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer for the client: a whole body, or a stream's pieces (then `body` is empty).
+
+    headers: the upstream's headers that a client may see, names in lower case. Whoever gets `pieces` must read or close them.
+    """
+
+    status: int
+    body: bytes
+    media_type: str
+    report: Report
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pieces: AsyncIterator[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer: what went wrong, and how far the request got."""
+
+    error: CacheServiceError
+    report: Report
+
+
+Result: TypeAlias = Served | Failed
