@@ -1,0 +1,61 @@
+"""What a running service consists of; `bootstrap.py` builds it, `api/` serves it, commands without a server use it directly."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import SecretStr
+
+from cache_service.answer import Caller, Result
+from cache_service.config import Settings
+from cache_service.decision import Directives
+from cache_service.instrumentation.events import Hook
+from cache_service.jobs.purge import Purger
+from cache_service.operations.base import Operation
+from cache_service.store.base import BlobStore, EntryStore
+from cache_service.upstream.base import Upstream
+
+
+class Cache(Protocol):
+    """Lookup or generate; `SemanticCache` is the one implementation."""
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """By name."""
+
+    async def get_or_generate(
+        self,
+        operation: str,
+        body: Mapping[str, Any],
+        *,
+        caller: Caller,
+        directives: Directives,
+        tags: frozenset[str] = frozenset(),
+    ) -> Result:
+        """An answer from what is stored, else from the upstream. Raises RequestError for a request that can't be taken apart."""
+
+
+@dataclass(slots=True)
+class Service:
+    """One running service.
+
+    hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
+    not_ready: reasons why `/readyz` says 503, empty when ready. draining: set when the process has been told to stop.
+    aclose: finishes what is in flight within the grace time, then closes everything.
+    """
+
+    settings: Settings
+    cache: Cache
+    store: EntryStore
+    blobs: BlobStore
+    upstream: Upstream
+    purger: Purger
+    hook: Hook
+    render_metrics: Callable[[], tuple[bytes, str]]
+    admin_token: SecretStr
+    not_ready: Callable[[], list[str]]
+    aclose: Callable[[], Awaitable[None]]
+    draining: bool = False
+    in_flight: set[object] = field(default_factory=set)
