@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # No byte-compiling at install time: it would take longer than everything that is then imported.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # Stamps: what is installed, as of which lock. `run` needs no tools of development.
 RUN_STAMP := $(VENV)/.installed-run
@@ -34,7 +34,7 @@ lint: $(DEV_STAMP) ## Check format, lint, types and who imports whom
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timings --no-logo
+	@$(BIN)/lint-imports --no-logo
 
 format: $(DEV_STAMP) ## Format the code, and mend what the linter can mend
 	@$(BIN)/ruff format --quiet .
