@@ -202,20 +202,20 @@ class SemanticCache:
 
         Between the last look and the launch nothing waits, so that of equal requests exactly one leads.
         """
-        directives, partial = question.directives, None if isinstance(decision, Miss) else decision
+        joins = not question.directives.no_cache
+        if joins and isinstance(decision, Miss) and (running := self._flights.find(question.key.exact)):
+            return running, False
         await self._understand(question)
         job, generation = self._prepare(question, decision, failures)
-        if not directives.no_cache:
-            if partial is None and self._flights.find(generation.draft.exact_key) is None:
-                if other := await self._verified_equal(question):
-                    return other, False
-            if running := self._flights.find(generation.draft.exact_key):
+        if joins:
+            equal = await self._verified_equal(question) if isinstance(decision, Miss) else None
+            if running := self._flights.find(generation.draft.exact_key) or equal:
                 return running, False
         self._flights.launch(
             generation,
             lambda flight: self._generator.run(job, flight),
             failed=_unforeseen,
-            shared=not (directives.no_cache or directives.no_store),
+            shared=joins and not question.directives.no_store,
         )
         return generation, True
 
