@@ -112,11 +112,12 @@ class SemanticTier:
     def stored_vector(self, meaning: Meaning) -> StoredVector:
         """The meaning as it is filed with an entry."""
         analysis = meaning.analysis
-        return StoredVector(self.embedding_model, meaning.embedding.vector, analysis.version, analysis.facts)
+        facts = {"prompt": analysis.prompt, "facts": analysis.facts}
+        return StoredVector(self.embedding_model, meaning.embedding.vector, analysis.version, facts)
 
     async def _verdict(self, meaning: Meaning, entry: Entry, similarity: float, operation: str) -> Verdict:
         if entry.analysis is not None and entry.analysis_version == self._verifier.version:
-            stored = Analysis(entry.analysis_version, entry.prompt, dict(entry.analysis))
+            stored = Analysis(entry.analysis_version, entry.analysis["prompt"], entry.analysis["facts"])
         else:  # of an older verifier: analysed anew
             again = await self.embed(entry.prompt, operation)
             if again is None:
