@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-versio
 # Stamps: what is installed, as of which lock. `run` needs no tools of development.
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
-MODEL_STAMP := models/cache/.made
+MODEL_STAMP := models/cache/manifest.json
 LOCK := pyproject.toml setup.py constraints.txt
 
 PYTEST_ARGS ?=
@@ -43,11 +43,16 @@ format: $(DEV_STAMP) ## Format the code, and mend what the linter can mend
 bench: $(DEV_STAMP) $(MODEL_STAMP) ## Measure, with percentiles: benchmarks/*.py, one after the other
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-model: $(MODEL_STAMP) ## Make the embedding model for serving, and compare it with the original
+model: $(RUN_STAMP) ## Make the embedding model for serving, and compare it with the original
+	@$(BIN)/python -m cache_service.embedding.export
+	@touch $(MODEL_STAMP)
 
 migration: $(DEV_STAMP) ## Write a migration from the tables: make migration m="what changes"
 	@test -n "$(m)" || { echo 'say what changes: make migration m="add a column"' >&2; exit 2; }
-	@$(BIN)/alembic revision --autogenerate --message "$(m)"
+	@rm -f $(VENV)/schema.db
+	@export CACHE_SERVICE_DATABASE_URL=sqlite+aiosqlite:///$(VENV)/schema.db; \
+		$(BIN)/alembic upgrade head && $(BIN)/alembic revision --autogenerate --message "$(m)"
+	@$(BIN)/ruff format --quiet alembic
 
 lock: $(DEV_STAMP) ## Write the versions in .venv to constraints.txt
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --all --exclude-editable \
@@ -78,6 +83,6 @@ $(DEV_STAMP): $(LOCK) | $(BIN)/python
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[model,dev]'
 	@touch $(RUN_STAMP) $@
 
-$(MODEL_STAMP): models/manifest.toml $(RUN_STAMP)
+$(MODEL_STAMP): models/manifest.toml | $(RUN_STAMP)
 	@$(BIN)/python -m cache_service.embedding.export
-	@mkdir -p $(@D) && touch $@
+	@touch $@

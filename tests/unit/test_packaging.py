@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -39,6 +40,29 @@ def test_every_dependency_is_locked_to_a_version_it_allows(requirement: Requirem
     locked = _lock().get(canonicalize_name(requirement.name))
     assert locked is not None, f"{requirement.name} is not in constraints.txt; run `make lock`"
     assert requirement.specifier.contains(locked)
+
+
+def test_everything_the_package_imports_is_declared() -> None:
+    """Nothing works only because another package happens to bring it."""
+    declared = {canonicalize_name(requirement.name) for requirement in _requirements()}
+    brought_by = metadata.packages_distributions()
+    undeclared = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in (ROOT / "cache_service").rglob("*.py")
+        for name in _imported(path) - sys.stdlib_module_names - {"cache_service"}
+        if not declared & {canonicalize_name(distribution) for distribution in brought_by.get(name, ())}
+    }
+    assert not undeclared
+
+
+def _imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def test_what_is_installed_is_what_is_locked() -> None:
