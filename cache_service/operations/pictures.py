@@ -37,6 +37,8 @@ def is_whole(data: bytes, kind: str) -> bool:
     """Whether the picture decodes to its last pixel (an SVG: parses as XML without a document type). Takes milliseconds."""
     if kind == "image/svg+xml":
         return _is_whole_svg(data)
+    if not _has_its_end(data, kind):
+        return False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -49,6 +51,19 @@ def is_whole(data: bytes, kind: str) -> bool:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning):
         return False
     return True
+
+
+def _has_its_end(data: bytes, kind: str) -> bool:
+    """Whether the mark that ends the file is there: decoders are content once they have every pixel."""
+    match kind:
+        case "image/png":
+            return b"IEND\xaeB`\x82" in data[-64:]
+        case "image/jpeg":
+            return b"\xff\xd9" in data[-64:]
+        case "image/gif":
+            return data.rstrip(b"\x00").endswith(b";")
+        case _:  # WebP: RIFF says how long it is
+            return len(data) >= 8 + int.from_bytes(data[4:8], "little")
 
 
 def _is_whole_svg(data: bytes) -> bool:
