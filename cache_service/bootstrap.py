@@ -9,8 +9,9 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from pydantic import SecretStr
@@ -21,7 +22,7 @@ from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError
 from cache_service.generation import Generator, Outcome
 from cache_service.index.faiss import FaissIndex
-from cache_service.instrumentation.events import Hook, ignore
+from cache_service.instrumentation.events import Hook
 from cache_service.instrumentation.prometheus import PrometheusMetrics
 from cache_service.jobs import maintain
 from cache_service.jobs.check import check as check_all
@@ -38,14 +39,15 @@ from cache_service.semantic_cache import SemanticCache
 from cache_service.semantic_tier import SemanticTier
 from cache_service.service import Service
 from cache_service.single_flight import SingleFlight
-from cache_service.store.base import EntryStore, Problem
+from cache_service.store.base import Problem
 from cache_service.store.blobs import FileBlobStore
 from cache_service.store.migrations import migrate
 from cache_service.store.spool import FileSpool
 from cache_service.store.sql import SqlEntryStore, open_store
 from cache_service.upstream.base import Upstream
 from cache_service.upstream.caller import UpstreamCaller
-from cache_service.upstream.cost import Catalog, load_catalog
+from cache_service.upstream.catalog import load_catalog, packaged_catalog
+from cache_service.upstream.cost import Catalog
 from cache_service.upstream.key_pool import NamedKey, PoolConfig
 from cache_service.upstream.openai import OpenAITransport
 from cache_service.upstream.rate_limit import Limits
@@ -104,7 +106,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
         data = _hold(settings, stack, url)
         store = await _open_store(settings, stack)
         blobs = await FileBlobStore.open(settings.data_dir / "blobs")
-        catalog = load_catalog()
+        catalog = load_catalog(packaged_catalog())
         metrics = PrometheusMetrics()
         embeddings = await embedder(settings)
         stack.push_async_callback(embeddings.aclose)
@@ -173,7 +175,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             hook=metrics,
             render_metrics=metrics.render,
             admin_token=settings.admin_token or data.admin_token(),
-            not_ready=lambda: _not_ready(store),
+            not_ready=lambda: [reason for reason in (store.failed, blobs.failed) if reason],
             announce=data.announce,
         )
         stack.push_async_callback(_drain, flights, settings.shutdown_grace)
@@ -205,7 +207,7 @@ async def check(settings: Settings, *, fix: bool) -> list[Problem]:
 
 async def evaluate(settings: Settings, pairs: Path, *, operation: str) -> Evaluation:
     """`evaluate`, with the embedder and the verifier that would serve. Raises CacheServiceError."""
-    kinds = operations(load_catalog())
+    kinds = operations(load_catalog(packaged_catalog()))
     if operation not in kinds:
         raise ConfigurationError(f"unknown operation {operation!r}; one of: {', '.join(kinds)}")
     embeddings = await embedder(settings)
@@ -249,7 +251,7 @@ async def client(settings: Settings, *, admin: bool) -> AsyncIterator[httpx.Asyn
 
 def estimate_usd() -> Estimate:
     """What a request may cost, by the catalog."""
-    catalog = load_catalog()
+    catalog = load_catalog(packaged_catalog())
 
     def estimate(operation: str, request: Mapping[str, Any]) -> float | None:
         model = request.get("model")
@@ -272,12 +274,13 @@ def simulate(*, host: str, port: int, latency: str, strict: bool, tier: int | No
     from cache_service.simulator.config import tier as tier_pools
     from cache_service.simulator.server import run
 
+    seconds: float | Literal["real"]
     try:
-        seconds = latency if latency == "real" else float(latency)
+        seconds = "real" if latency == "real" else float(latency)
     except ValueError:
         raise ConfigurationError(f"latency {latency!r}: expected seconds or `real`") from None
-    limits = {"pools": tier_pools(tier)} if tier else {}
-    run(SimulatorConfig(latency=seconds, strict=strict, **limits), host, port)
+    config = SimulatorConfig(latency=seconds, strict=strict)
+    run(replace(config, pools=tier_pools(tier)) if tier else config, host, port)
 
 
 _PATIENT: dict[str, Any] = {"timeout": httpx.Timeout(660.0, connect=10.0), "trust_env": False}
@@ -380,10 +383,3 @@ async def _drain(flights: SingleFlight[Outcome], grace: float) -> None:
         log.info("waiting for %d generations in flight", len(flights))
     if late := await flights.drain(grace):
         log.warning("%d generations were cut off after %.0f s", late, grace)
-
-
-def _not_ready(store: EntryStore) -> list[str]:
-    return [store.failed] if store.failed else []
-
-
-__all__ = ["Service", "check", "client", "estimate_usd", "evaluate", "ignore", "open_service", "simulate"]

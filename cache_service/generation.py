@@ -284,7 +284,7 @@ class Generator:
         async with self._blobs.writing(list(pictures.values())):
             stored = await self._store.put(new, on_conflict)
         if isinstance(stored, RefusedByPurge):
-            await self._blobs.collect(await self._store.unreferenced(pictures.keys()))
+            await self._blobs.collect(pictures, unreferenced=self._store.unreferenced)
             return stored
         try:
             await self._follower.catch_up(at_least=stored.number)

@@ -118,8 +118,11 @@ class SemanticCache:
             decision = await self._exact(question)  # 2 exact
             if isinstance(decision, Miss) and self._flights.find(question.key.exact) is None:
                 decision = await self._by_meaning(question, decision)  # 3 embed, 4 search, 5 verify
-            if not isinstance(decision, Miss) and (served := await self._serve_hit(question, decision)):
-                return served
+            if not isinstance(decision, Miss):
+                served = await self._serve_hit(question, decision)
+                if isinstance(served, Served):
+                    return served
+                decision = served
             if directives.only_if_cached:
                 return self._not_cached(question, decision)
             generation, leads = await self._join_or_lead(
@@ -295,17 +298,18 @@ class SemanticCache:
             case Broke():
                 return self._monotonic() < question.deadline and generation.attempt + 1 < MAX_GENERATIONS
 
-    async def _serve_hit(self, question: Question, decision: Hit | StaleHit) -> Served | None:
-        """The stored answer; None where outputs are missing or damaged, so that they are generated."""
+    async def _serve_hit(self, question: Question, decision: Hit | StaleHit) -> Served | Decision:
+        """The stored answer. Where outputs are missing the decision as it is, where one is damaged a miss: they are generated."""
         if len(decision.entry.outputs) < question.asked.n:
-            return None
+            return decision
         try:
             served = await self._responses.hit(question.operation, decision, question.asked.n)
         except StoreCorrupt:
-            log.exception("a stored picture is damaged; it is generated anew and replaced")
+            log.exception("a stored picture is damaged: its entry is set aside, and generated anew")
             self._hook(TierFailed(question.asked.operation, "exact"))
-            question.directives = replace(question.directives, no_cache=True)
-            return None
+            with contextlib.suppress(StoreError):
+                await self._store.quarantine([decision.entry.id])
+            return Miss(MissReason.TIER_FAILED, "the stored picture is damaged")
         if served.report.saved_usd is not None:
             self._hook(UsdSpent(question.asked.operation, served.report.saved_usd, saved=True))
         return self._answered(question, served)
@@ -327,7 +331,8 @@ class SemanticCache:
                 return self._answered(question, served)
             case AlreadyThere(entry):
                 hit = decide_exact(entry, Directives(), self._now())
-                if isinstance(hit, Hit) and (found := await self._serve_hit(question, hit)):
+                found = await self._serve_hit(question, hit) if isinstance(hit, Hit) else hit
+                if isinstance(found, Served):
                     return found
                 return self._failed(
                     question, StoreCorrupt("the stored answer can't be read; ask again with no-cache"), report
@@ -336,12 +341,10 @@ class SemanticCache:
                 return self._answered(question, self._responses.not_understood(outcome, report))
             case Broke(error):
                 fallback = decision.fallback if isinstance(decision, Miss) else None
-                if (
-                    fallback is not None
-                    and not _is_permanent(error)
-                    and (stale := await self._serve_hit(question, fallback))
-                ):
-                    return stale
+                if fallback is not None and not _is_permanent(error):
+                    stale = await self._serve_hit(question, fallback)
+                    if isinstance(stale, Served):
+                        return stale
                 status = error.status if isinstance(error, UpstreamRefused) else None
                 return self._failed(question, error, replace(report, forward_status=status))
 

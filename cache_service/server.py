@@ -60,7 +60,7 @@ async def _serve(settings: Settings) -> int:
             await server.serve(sockets=[listener])
         finally:
             watch.cancel()
-        return EXIT_STORAGE_FAILED if service.store.failed else 0
+        return EXIT_STORAGE_FAILED if service.not_ready() else 0
 
 
 class _Server(uvicorn.Server):
@@ -82,8 +82,8 @@ async def _watch_storage(service: Service, server: uvicorn.Server) -> None:
     """Stops serving once nothing can be stored any more; what is in flight is still answered."""
     while True:
         await asyncio.sleep(1.0)
-        if service.store.failed:
-            log.critical("%s", service.store.failed)
+        if reasons := service.not_ready():
+            log.critical("%s", "; ".join(reasons))
             service.draining = True
             server.should_exit = True
             return

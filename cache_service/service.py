@@ -42,7 +42,7 @@ class Service:
     """One running service.
 
     hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
-    not_ready: reasons why `/readyz` says 503, empty when ready. draining: set when the process has been told to stop.
+    not_ready: why nothing can be stored any more until a restart; empty while all is well. draining: the process is to stop.
     announce: says in the data directory's lock where the service answers.
     """
 

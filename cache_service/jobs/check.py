@@ -29,7 +29,7 @@ async def _check_blobs(store: EntryStore, blobs: BlobStore, *, fix: bool) -> lis
             problems.append(Problem("damaged picture", str(error)))
     orphans = sorted(set(await blobs.all()) - referenced)
     if orphans and fix:
-        await blobs.collect(orphans)
+        await blobs.collect(orphans, unreferenced=store.unreferenced)
     return problems + [Problem("picture that no entry refers to", digest, fixed=fix) for digest in orphans]
 
 

@@ -24,7 +24,7 @@ async def maintain(
 ) -> None:
     """One round. Raises StoreError."""
     while (expired := await store.expire(before=now() - KEEP_EXPIRED, limit=BATCH)).count:
-        await blobs.collect(expired.orphaned_blobs)
+        await blobs.collect(expired.orphaned_blobs, unreferenced=store.unreferenced)
         hook(EntriesRemoved("expired", expired.count))
     await store.trim_changes(before=now() - keep_changes)
 
