@@ -23,6 +23,7 @@ help: ## List these targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 setup: $(DEV_STAMP) $(MODEL_STAMP) ## Make .venv with everything in it, and the embedding model
+	@echo "Ready. Next: make run"
 
 run: $(RUN_STAMP) $(MODEL_STAMP) ## Serve on http://127.0.0.1:8000 until Ctrl-C (settings: CACHE_SERVICE_…)
 	@exec $(BIN)/cache-service serve
