@@ -6,14 +6,20 @@ import importlib.util
 import inspect
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import typer
+from pydantic import SecretStr
 
 from cache_service import cli, errors
 from cache_service.api import cache_control, problems
+from cache_service.api.app import create_app
+from cache_service.api.reference import build_document
 from cache_service.cli import app
 from cache_service.config import Settings
+from cache_service.service import Service
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -24,14 +30,15 @@ def _reference(name: str) -> str:
     return (DOCS / "reference" / f"{name}.md").read_text("utf-8")
 
 
-def test_the_settings_page_is_what_the_settings_are() -> None:
+@pytest.mark.parametrize("name", ["settings", "metrics"])
+def test_the_pages_that_are_tables_of_the_code_are_up_to_date(name: str) -> None:
     """Names, values, defaults and meanings are those of the code."""
-    spec = importlib.util.spec_from_file_location("generate_settings", DOCS / "generate_settings.py")
+    spec = importlib.util.spec_from_file_location("generate_reference", DOCS / "generate_reference.py")
     assert spec is not None
     assert spec.loader is not None
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
-    assert _reference("settings") == generator.render(), "run: python docs/generate_settings.py"
+    assert _reference(name) == generator.PAGES[f"{name}.md"](), "run: python docs/generate_reference.py"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -44,6 +51,14 @@ def test_every_setting_says_what_it_means(name: str) -> None:
 def test_every_error_answer_is_documented(row: problems.Problem) -> None:
     """A client's author finds each status and code."""
     assert re.search(rf"^\| {row.status} \| `{row.code}` ", _reference("http"), re.MULTILINE)
+
+
+def test_every_code_of_an_error_is_documented() -> None:
+    """A program that tests for a code finds it on the page."""
+    ours = [path for path in (ROOT / "cache_service").rglob("*.py") if "simulator" not in path.parts]
+    codes = {code for path in ours for code in re.findall(r"\bcode=\"([a-z_]+)\"", path.read_text("utf-8"))}
+    assert codes
+    assert not [code for code in codes if f"`{code}`" not in _reference("http")]
 
 
 def test_every_error_is_answered_and_in_the_tree() -> None:
@@ -62,6 +77,19 @@ def test_every_directive_is_documented(name: str) -> None:
     if name != "tags":
         assert f"`{name.replace('_', '-')}" in _reference("http")
     assert f"`{name}`" in _reference("http")
+
+
+def _routes() -> list[str]:
+    """`METHOD /path` of everything that is served."""
+    service = SimpleNamespace(settings=Settings(), admin_token=SecretStr("not used"))
+    document = build_document(create_app(cast("Service", service)).routes, version="0", anonymous=True)
+    return sorted(f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods)
+
+
+@pytest.mark.parametrize("route", _routes())
+def test_every_route_is_documented(route: str) -> None:
+    """Whoever reads the page knows all there is to call."""
+    assert f"`{route}`" in _reference("http")
 
 
 def _commands() -> dict[str, list[str]]:

@@ -1,20 +1,23 @@
-"""Writes `reference/settings.md` from `cache_service.config.Settings`: `python docs/generate_settings.py`."""
+"""Writes the pages of the reference that are tables of the code: `python docs/generate_reference.py`."""
 
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from prometheus_client import Counter
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, Settings
+from cache_service.instrumentation import prometheus
 
-PAGE = Path(__file__).parent / "reference" / "settings.md"
-INTRODUCTION = f"""# Settings
+REFERENCE = Path(__file__).parent / "reference"
+SETTINGS = f"""# Settings
 
-<!-- Written by docs/generate_settings.py from cache_service/config.py: change the descriptions there. -->
+<!-- Written by docs/generate_reference.py from cache_service/config.py: change the descriptions there. -->
 
 A value comes from the first of these that has one: `--set name=value`, a variable `{PREFIX}NAME`, the TOML file that
 `--config` or `{CONFIG_VARIABLE}` names, the default. `cache-service config show` prints every value, secrets masked, and
@@ -24,9 +27,18 @@ Durations are seconds, sizes bytes, money USD. Lists are separated by commas in 
 is written in lower case and without the prefix: `port = 8000`.
 """
 
+METRICS = """# Metrics
 
-def render() -> str:
-    """The whole page."""
+<!-- Written by docs/generate_reference.py from cache_service/instrumentation/prometheus.py: change the words there. -->
+
+`GET /metrics` answers in Prometheus's text format. Where client keys are configured it needs one: `authorization` in the scrape
+configuration. Durations are seconds, money is USD. Names of models, tenants and prompts are no labels, and API keys appear by name only.
+Beside these there are the usual `process_*` and `python_gc_*`.
+"""
+
+
+def settings_page() -> str:
+    """Every setting."""
     pools = (
         "## `[[upstream_pools]]`\n\n"
         "One limit pool of the upstream: an organisation's or a project's limits, shared by its keys. In the TOML file only.\n\n"
@@ -34,7 +46,42 @@ def render() -> str:
         "images_per_minute = 50\ntokens_per_minute = 800000\n```\n\n"
         "A limit that is left out isn't held; `max_in_flight` is then `upstream_max_in_flight`.\n\n"
     )
-    return f"{INTRODUCTION}\n{_table(Settings, PREFIX)}\n{pools}{_table(LimitPool, '')}"
+    return f"{SETTINGS}\n{_table(Settings, PREFIX)}\n{pools}{_table(LimitPool, '')}"
+
+
+def metrics_page() -> str:
+    """Every metric, and the words that its labels may hold."""
+    rows = [["metric", "type", "labels", "meaning"], ["---"] * 4]
+    for name, (kind, text, labels) in prometheus.METRICS.items():
+        full = f"`cache_service_{name}{'_total' if kind is Counter else ''}`"
+        rows.append([full, kind.__name__.lower(), ", ".join(f"`{label}`" for label in labels), text])
+    words = {
+        "operation": prometheus.OPERATIONS,
+        "decision": tuple(dict.fromkeys(decision for decision, _ in prometheus.DECISIONS)),
+        "kind": tuple(dict.fromkeys(kind for _, kind in prometheus.DECISIONS if kind)),
+        "reason (of a miss)": prometheus.REASONS,
+        "reason (not stored)": prometheus.NOT_STORED,
+        "step": prometheus.STEPS,
+        "verdict": prometheus.VERDICTS,
+        "outcome (of a call)": prometheus.OUTCOMES,
+        "outcome (recovered)": prometheus.RECOVERED,
+        "stage": prometheus.STAGES,
+        "tier": prometheus.TIERS,
+        "cause": prometheus.CAUSES,
+    }
+    values = [
+        ["label", "values"],
+        ["---"] * 2,
+        *([label, ", ".join(f"`{v}`" for v in known)] for label, known in words.items()),
+    ]
+    return (
+        f"{METRICS}\n{_rows(rows)}\n## Labels\n\nA word that isn't listed is counted as `{prometheus.OTHER}`; `key` is the name of "
+        f"an API key, at most {prometheus.MAX_KEY_NAMES} of them.\n\n{_rows(values)}"
+    )
+
+
+def _rows(rows: Iterable[list[str]]) -> str:
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def _table(model: type[BaseModel], prefix: str) -> str:
@@ -44,7 +91,7 @@ def _table(model: type[BaseModel], prefix: str) -> str:
     for name, field in fields.items():
         shown = f"`{prefix}{name.upper()}`" if prefix else f"`{name}`"
         rows.append([shown, _type(field), _default(field), (field.description or "").replace("|", "\\|")])
-    return "".join("| " + " | ".join(row if described else row[:3]) + " |\n" for row in rows)
+    return _rows(row if described else row[:3] for row in rows)
 
 
 def _type(field: FieldInfo) -> str:
@@ -91,5 +138,8 @@ def _default(field: FieldInfo) -> str:
     return f"`{value}`"
 
 
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+
 if __name__ == "__main__":
-    PAGE.write_text(render(), "utf-8")
+    for name, render in PAGES.items():
+        (REFERENCE / name).write_text(render(), "utf-8")
