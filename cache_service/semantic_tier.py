@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from cache_service.decision import Judged
 from cache_service.embedding.base import Embedder, Embedding
-from cache_service.errors import EmbeddingError
+from cache_service.errors import EmbeddingError, VerificationError
 from cache_service.index.base import Candidate, VectorIndex
 from cache_service.instrumentation.events import CandidateJudged, Hook, TierFailed
 from cache_service.store.base import EntryStore
 from cache_service.store.entry import Entry, StoredVector
-from cache_service.verification.base import Analysis, Same, Unsure, Verdict, Verifier
+from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict, Verifier
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +132,8 @@ class SemanticTier:
         try:
             judging = asyncio.to_thread(self._verifier.verify, asked, stored, operation)
             verdict = await asyncio.wait_for(judging, self._verify_timeout)
+            if not isinstance(verdict, Same | Different | Unsure):
+                raise VerificationError(f"the verifier said {type(verdict).__name__}")
         except TimeoutError:
             self._hook(TierFailed(operation, "verifier"))
             verdict = Unsure("the verifier was late")
