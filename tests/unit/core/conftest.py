@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import itertools
@@ -97,6 +98,11 @@ class World:
         result = await self.ask(*args, **kwargs)
         assert isinstance(result, Failed), result
         return result
+
+    async def sent(self, calls: int) -> None:
+        """Returns once that many calls have reached the upstream."""
+        while len(self.upstream.calls) < calls:  # noqa: ASYNC110  the fake knows no event for it
+            await asyncio.sleep(0)
 
     def close_together(self, *texts: str) -> None:
         """Gives the texts one vector, as MiniLM gives paraphrases nearly one."""

@@ -99,8 +99,7 @@ async def test_another_namespace_shares_nothing(world: World) -> None:
 async def test_two_hundred_at_once_pay_once(world: World) -> None:
     world.upstream.gate.clear()
     waiting = [asyncio.create_task(world.served(CUBE)) for _ in range(200)]
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     world.upstream.gate.set()
     served = await asyncio.gather(*waiting)
     assert len(world.upstream.calls) == 1
@@ -113,12 +112,10 @@ async def test_a_verified_equal_prompt_joins_a_generation_in_flight(world: World
     world.close_together(CUBE, CUBE_AGAIN, SWAPPED)
     world.upstream.gate.clear()
     leader = asyncio.create_task(world.served(CUBE))
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     follower = asyncio.create_task(world.served(CUBE_AGAIN))
     other = asyncio.create_task(world.served(SWAPPED))
-    while len(world.upstream.calls) < 2:
-        await asyncio.sleep(0)
+    await world.sent(2)
     world.upstream.gate.set()
     a, b, c = await asyncio.gather(leader, follower, other)
     assert b.report.collapsed
@@ -129,8 +126,7 @@ async def test_a_verified_equal_prompt_joins_a_generation_in_flight(world: World
 async def test_a_paid_generation_survives_its_client(world: World) -> None:
     world.upstream.gate.clear()
     gone = asyncio.create_task(world.served(CUBE))
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     follower = asyncio.create_task(world.served(CUBE))
     await asyncio.sleep(0)
     gone.cancel()
@@ -158,8 +154,7 @@ async def test_more_pictures_generate_only_what_is_missing(world: World) -> None
 async def test_asking_for_more_while_fewer_are_made_waits_and_adds_the_rest(world: World) -> None:
     world.upstream.gate.clear()
     few = asyncio.create_task(world.served(CUBE))
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     many = asyncio.create_task(world.served({"prompt": CUBE, "model": "m", "n": 3}))
     await asyncio.sleep(0)
     world.upstream.gate.set()
@@ -238,8 +233,7 @@ async def test_a_permanent_error_is_shared_by_equals_and_not_stored(world: World
     world.upstream._plan = lambda call: planned({"error": {"code": "moderation_blocked"}}, 400)
     world.upstream.gate.clear()
     waiting = [asyncio.create_task(world.failed(CUBE)) for _ in range(10)]
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     world.upstream.gate.set()
     failures = await asyncio.gather(*waiting)
     assert len(world.upstream.calls) == 1
@@ -253,12 +247,10 @@ async def test_a_permanent_error_is_not_shared_with_an_equal_meaning(world: Worl
     world.upstream._plan = lambda call: next(answers, None) or generate(call)
     world.upstream.gate.clear()
     leader = asyncio.create_task(world.failed(CUBE))
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     follower = asyncio.create_task(world.served(CUBE_AGAIN))
-    while not follower.done() and not leader.done():
-        world.upstream.gate.set()
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    world.upstream.gate.set()
     await leader
     assert pictures_of(await follower)
 
@@ -267,8 +259,7 @@ async def test_after_a_transient_failure_one_successor_at_a_time_tries_again(wor
     world.upstream._plan = lambda call: planned({"error": {}}, 503) if len(world.upstream.calls) < 2 else generate(call)
     world.upstream.gate.clear()
     waiting = [asyncio.create_task(world.ask(CUBE)) for _ in range(10)]
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     world.upstream.gate.set()
     results = await asyncio.gather(*waiting)
     assert len(world.upstream.calls) == 2
@@ -279,8 +270,7 @@ async def test_a_dead_upstream_is_not_asked_once_for_each_waiter(world: World) -
     world.upstream._plan = lambda call: Planned(unreachable=True)
     world.upstream.gate.clear()
     waiting = [asyncio.create_task(world.failed(CUBE)) for _ in range(50)]
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     world.upstream.gate.set()
     failures = await asyncio.gather(*waiting)
     assert len(world.upstream.calls) <= 3
@@ -366,12 +356,10 @@ async def test_an_embedder_that_fails_leaves_the_exact_tier(world: World) -> Non
 async def test_a_purge_forbids_storing_what_began_before_it_and_joining_it(world: World) -> None:
     world.upstream.gate.clear()
     before = asyncio.create_task(world.served(CUBE))
-    while not world.upstream.calls:
-        await asyncio.sleep(0)
+    await world.sent(1)
     await world.purger.purge(PurgeRequest(prompt=CUBE))
     after = asyncio.create_task(world.served(CUBE))
-    while len(world.upstream.calls) < 2:
-        await asyncio.sleep(0)
+    await world.sent(2)
     world.upstream.gate.set()
     old, new = await asyncio.gather(before, after)
     assert (old.report.stored, old.report.detail) == (False, "not stored: purged")
