@@ -18,6 +18,7 @@ from cache_service.decision import Directives
 from cache_service.errors import InvalidRequest
 
 MAX_SECONDS: Final = 2**31  # RFC 9111, section 1.2.2
+_MAX_DIGITS: Final = 10  # of MAX_SECONDS
 MAX_TAGS: Final = 16
 MAX_TAG_LENGTH: Final = 64
 
@@ -75,7 +76,8 @@ def _with(directives: Directives, name: str, value: str | None) -> Directives:
     if value is None and name in _WITHOUT_NUMBER:
         seconds = math.inf
     elif value is not None and _SECONDS.fullmatch(value):
-        seconds = float(MAX_SECONDS) if len(value.lstrip("0")) > 10 else float(min(int(value), MAX_SECONDS))
+        digits = value.lstrip("0") or "0"
+        seconds = float(MAX_SECONDS if len(digits) > _MAX_DIGITS else min(int(digits), MAX_SECONDS))
     else:
         return directives
     duration: dict[str, Any] = {_DURATIONS[name]: seconds}
