@@ -139,13 +139,27 @@ def test_settling_is_never_ahead_of_having_reserved_the_right_amount(
     for pause, reserved, used, delay in steps:
         used = min(used, reserved)
         now += pause
-        for due, charge, units in [entry for entry in pending if entry[0] <= now]:
+        for due, charge, units in sorted((one for one in pending if one[0] <= now), key=lambda one: one[0]):
             settled.give_back(charge, units, due)
-        pending = [entry for entry in pending if entry[0] > now]
+        pending = [one for one in pending if one[0] > now]
         pending.append((now + delay, settled.charge("images", reserved, now), reserved - used))
         if used:
             exact.charge("images", used, now)
         assert settled.earliest(asked, now) >= exact.earliest(asked, now) - 1e-6
+        assert max(settled._next, now) >= max(exact._next, now) - 1e-6  # nor the pacing by itself, nor the mirror
+        assert settled._level_now(now) >= exact._level_now(now) - 1e-6
+
+
+def test_what_has_leaked_already_is_not_given_back_again() -> None:
+    """Five units are gone from the bucket after 35 s; giving them back must not take the next five out."""
+    meter = Meter(10)
+    early = meter.charge("images", 5, 0.0)
+    meter.charge("images", 5, 35.0)
+    next_before = meter._next
+    meter.give_back(early, 5, 36.0)
+    assert meter._level_now(36.0) == pytest.approx(5 - 10 / 60)
+    assert meter._next == next_before
+    assert meter._sent == 5
 
 
 @given(reserved=st.integers(1, 50), used=st.integers(0, 60), later=st.floats(0, 70))
