@@ -151,12 +151,12 @@ def _found(rows: Iterable[Row]) -> Found:
 def _entry(joined: list[Row]) -> Entry:
     first = joined[0]
     made = [output_from(_part(row, "output_", outputs)) for row in joined if row.output_id is not None]
+    if [row.output_position for row in joined] != list(range(len(made))):
+        raise StoreCorrupt(f"outputs of entry {first.id} are missing")
     vector = None
     if first.vector_entry_id is not None:
         vector = _part(first, "vector_", vectors)
         vector_from(vector)  # raises if it isn't what was written
-    if not made:
-        raise StoreCorrupt(f"entry {first.id} has no outputs")
     return entry_from(first, tuple(made), vector)
 
 
