@@ -324,7 +324,7 @@ async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, h
         from cache_service.simulator.config import SimulatorConfig
         from cache_service.simulator.server import SimulatorServer
 
-        simulator = SimulatorServer(SimulatorConfig(latency=settings.simulator_latency))
+        simulator = SimulatorServer(SimulatorConfig(latency=settings.simulator_latency, pools=()))
         base_url, group = await simulator.start(), SIMULATOR
         stack.push_async_callback(simulator.stop)
         log.warning("no upstream is configured: the built-in simulator answers, nothing is paid and no picture is real")
