@@ -21,7 +21,7 @@ from cache_service.errors import ConfigurationError, UpstreamRefused, UpstreamTi
 from cache_service.upstream.base import Call, Cost
 from cache_service.upstream.caller import UpstreamCaller
 from cache_service.upstream.key_pool import NamedKey, PoolConfig
-from cache_service.upstream.openai import KIND_OF_ERROR, OpenAITransport
+from cache_service.upstream.openai import DECODED_STEP, KIND_OF_ERROR, OpenAITransport, _Decoder
 from tests.fakes.http_server import ScriptedServer, answer, chunked, hang, head, raw, scripted_server
 
 SECRET = "canary-8"
@@ -211,6 +211,12 @@ async def test_an_answer_over_the_limit_is_cut_off_and_not_asked_for_again(bomb:
         with pytest.raises(UpstreamUnreachable, match="exceeds 1000000 bytes"):
             await body_of(upstream, image())
     assert len(server.received) == 1
+
+
+def test_a_gzip_bomb_is_never_unfolded_at_once() -> None:
+    """64 KiB from the socket could else become 64 MiB in memory before anybody counts."""
+    pieces = _Decoder("gzip").decode(gzip.compress(b"0" * 20_000_000))
+    assert max(len(piece) for piece in pieces) <= DECODED_STEP
 
 
 async def test_an_endless_error_is_read_up_to_a_bound() -> None:

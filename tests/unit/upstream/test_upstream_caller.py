@@ -21,7 +21,8 @@ from cache_service.errors import (
 from cache_service.instrumentation.events import Event, UpstreamCalled
 from cache_service.upstream.base import Call, Cost
 from cache_service.upstream.caller import UpstreamCaller
-from cache_service.upstream.key_pool import NamedKey, PoolConfig
+from cache_service.upstream.key_pool import KeyPools, NamedKey, PoolConfig, Wanted
+from cache_service.upstream.memory import CapacityQueue
 from cache_service.upstream.openai import Answer, CallFailed
 from cache_service.upstream.rate_limit import Limits
 from cache_service.upstream.retry import FaultKind
@@ -239,6 +240,14 @@ async def test_refusals_for_the_rate_cost_no_attempt() -> None:
     transport = in_order(*refusals, Made())
     await body_of(caller(transport, max_attempts=1), image())
     assert transport.times == pytest.approx([2.0 * number for number in range(11)])
+
+
+@virtual
+async def test_attempts_are_left_after_refusals_for_the_rate() -> None:
+    refusal = error(429, "rate_limit_exceeded", retry_after="2")
+    transport = in_order(refusal, refusal, error(503), Made())
+    await body_of(caller(transport, max_attempts=2), image())
+    assert len(transport.calls) == 4
 
 
 @virtual
@@ -549,6 +558,37 @@ async def test_a_deadline_that_cannot_be_met_is_refused_before_waiting() -> None
 
 
 @virtual
+async def test_who_comes_too_late_in_the_queue_is_refused_before_waiting() -> None:
+    """Five a minute and a deadline in 40 s: one now, three in the queue, and the others know at once."""
+    upstream = caller(in_order(Made()), pool("p", limits=Limits(images=5)))
+    calls = [asyncio.ensure_future(body_of(upstream, image(deadline=40.0))) for _ in range(7)]
+    for call in calls[4:]:
+        with pytest.raises(CapacityExceeded) as late:
+            await call
+        assert late.value.retry_after == pytest.approx(48, abs=1)
+    assert virtual_now() == 0.0
+    await asyncio.gather(*calls[:4])
+    assert virtual_now() == pytest.approx(36, abs=1)
+
+
+@virtual
+async def test_capacity_granted_to_a_call_that_is_just_being_cancelled_is_not_lost() -> None:
+    pools = KeyPools([pool("p", limits=Limits(images=100), max_in_flight=1)])
+    queue = CapacityQueue(pools, max_queued=10, clock=virtual_now, sleep=asyncio.sleep)
+    wanted = Wanted(Cost(1, 1, 0), "m")
+    first = await queue.acquire(wanted, queue.place(0, 100.0))
+    waiting = asyncio.ensure_future(queue.acquire(wanted, queue.place(0, 100.0)))
+    await asyncio.sleep(5)
+    queue.finish(first)  # grants it
+    waiting.cancel()  # before it can take it
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    (use,) = queue.use()
+    assert (use.in_flight, use.used["images"]) == (0, 1)
+    await queue.aclose()
+
+
+@virtual
 async def test_a_call_that_waits_for_a_slot_is_refused_at_its_deadline() -> None:
     transport = in_order(Made(seconds=100))
     upstream = caller(transport, pool("p", max_in_flight=1))
@@ -685,9 +725,9 @@ async def load(limits: list[Limits], *, seconds: float, latency: Callable[[int],
 
 @virtual
 async def test_five_pools_of_different_limits_are_driven_at_their_limits_without_a_refusal() -> None:
-    """Ten minutes of endless demand, answers of 6 to 60 s."""
+    """Five minutes of endless demand after one to warm up, answers of 6 to 60 s."""
     limits = [Limits(images=images) for images in (5, 20, 50, 150, 250)]
-    share, refused, most = await load(limits, seconds=660, latency=lambda number: 6 + (number * 37) % 55)
+    share, refused, most = await load(limits, seconds=360, latency=lambda number: 6 + (number * 37) % 55)
     assert share >= 0.97
     assert refused == 0
     assert most > 200
