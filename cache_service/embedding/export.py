@@ -86,7 +86,7 @@ def export(models_dir: Path, model: Model, weights: Path | None = None) -> Made:
         write_graph(folder, temporary)
         shutil.copyfile(folder / TOKENIZER, cache / TOKENIZER)
         lowest = lowest_cosine(
-            OnnxEngine(model, temporary.read_bytes(), (cache / TOKENIZER).read_bytes()),
+            OnnxEngine(model, temporary, cache / TOKENIZER),
             SentenceTransformerEngine(models_dir, weights=folder),
             comparison_prompts(models_dir),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from cache_service.embedding.manifest import (
     DEFAULT_MODEL,
     TOKENIZER,
     Model,
-    check_digest,
+    check_files,
     onnx_name,
     read_made,
     read_model,
@@ -40,20 +39,18 @@ class OnnxEmbedder(BatchingEmbedder):
 
 
 def load_engine(models_dir: Path, *, threads: int = 0, name: str = DEFAULT_MODEL) -> OnnxEngine:
-    """Reads the files once, checks those very bytes, and builds the engine from them."""
+    """Checks the files' digests, then builds the engine from them."""
     model = read_model(models_dir, name)
     made = read_made(models_dir, model)
-    content = {}
-    for file in (onnx_name(model), TOKENIZER):
-        content[file] = _read(models_dir / "cache" / file)
-        check_digest(file, hashlib.sha256(content[file]).hexdigest(), made.files[file])
-    return OnnxEngine(model, content[onnx_name(model)], content[TOKENIZER], threads=threads)
+    cache = models_dir / "cache"
+    check_files(cache, {file: made.files[file] for file in (onnx_name(model), TOKENIZER)})
+    return OnnxEngine(model, cache / onnx_name(model), cache / TOKENIZER, threads=threads)
 
 
 class OnnxEngine:
     """The model itself; see `Engine`."""
 
-    def __init__(self, model: Model, graph: bytes, tokenizer: bytes, *, threads: int = 0) -> None:
+    def __init__(self, model: Model, graph: Path, tokenizer: Path, *, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
@@ -65,8 +62,9 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-            self._reader = WordPieceReader(Tokenizer.from_buffer(tokenizer), model.max_pieces)
+            # by path: of bytes, the session would keep a copy (90 MB)
+            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            self._reader = WordPieceReader(Tokenizer.from_file(str(tokenizer)), model.max_pieces)
         except Exception as error:  # both libraries raise their own kinds, of no common root
             raise EmbeddingError(f"the embedding model can't be loaded: {type(error).__name__}") from error
         self.model_id = model.id
@@ -86,10 +84,3 @@ class OnnxEngine:
             mask[row, : len(reading.ids)] = 1
         (vectors,) = self._session.run([EMBEDDING], {INPUT_IDS: ids, ATTENTION_MASK: mask})
         return np.asarray(vectors, np.float32).reshape(len(readings), self.dimension)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EmbeddingError(f"model file {path}: {error.strerror}; `make model` makes it") from error
