@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cache_service.api import schemas
+from cache_service.api import descriptions
 from cache_service.api.access import Access
 from cache_service.api.exchange import read_object
 from cache_service.api.generate import refuse_unknown
@@ -55,8 +55,8 @@ class AdminRoutes:
     def __init__(self, service: Service, access: Access) -> None:
         self._service = service
         self.router = APIRouter(dependencies=[Depends(access.admin)], default_response_class=Response)
-        self.router.add_api_route("/admin/purge", self.purge, methods=["POST"], **schemas.PURGE)
-        self.router.add_api_route("/admin/stats", self.stats, methods=["GET"], **schemas.STATS)
+        self.router.add_api_route("/admin/purge", self.purge, methods=["POST"], **descriptions.PURGE)
+        self.router.add_api_route("/admin/stats", self.stats, methods=["GET"], **descriptions.STATS)
 
     async def purge(self, request: Request) -> Response:
         """Deletes the entries that match all that is named, or counts them for a dry run."""

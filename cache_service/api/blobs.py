@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cache_service.api import schemas
+from cache_service.api import descriptions
 from cache_service.api.access import Access
 from cache_service.api.exchange import caller_of
 from cache_service.api.problems import RangeNotSatisfiable
@@ -37,8 +37,8 @@ class BlobRoutes:
         self._now = now
         self.router = APIRouter(dependencies=[Depends(access.client)], default_response_class=Response)
         path = "/v1/blobs/{sha256}"
-        self.router.add_api_route(path, self.blob, methods=["GET"], **schemas.BLOB)
-        self.router.add_api_route(path, self.blob, methods=["HEAD"], **schemas.BLOB_HEAD)
+        self.router.add_api_route(path, self.blob, methods=["GET"], **descriptions.BLOB)
+        self.router.add_api_route(path, self.blob, methods=["HEAD"], **descriptions.BLOB_HEAD)
 
     async def blob(self, request: Request) -> Response:
         """The picture's bytes, or the part of them that `Range` names."""

@@ -108,15 +108,16 @@ def parse_tags(fields: Sequence[str]) -> frozenset[str]:
     """The tags of all `Cache-Tag` lines, comma-separated. Raises InvalidRequest for too many, too long or unprintable ones."""
     if not fields:
         return frozenset()
-    return check_tags((part.strip(" \t") for field in fields for part in field.split(",")), "Cache-Tag")
+    parts = (part.strip(" \t") for field in fields for part in field.split(","))
+    return check_tags(
+        (part for part in parts if part), "Cache-Tag"
+    )  # RFC 9110, section 5.6.1.2: empty members are nothing
 
 
 def check_tags(tags: Iterable[Any], param: str) -> frozenset[str]:
-    """The tags as a set, empty ones left out. Raises InvalidRequest naming `param`."""
+    """The tags as a set. Raises InvalidRequest naming `param`."""
     named = set()
     for tag in tags:
-        if tag == "":
-            continue
         if not isinstance(tag, str) or not _TAG.fullmatch(tag):
             raise InvalidRequest(
                 f"a tag is 1 to {MAX_TAG_LENGTH} printable ASCII characters without commas",

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cache_service.answer import Report, Served
-from cache_service.api import schemas
+from cache_service.api import descriptions
 from cache_service.api.access import Access
 from cache_service.api.cache_control import JSON_MEMBERS, from_json, stricter
 from cache_service.api.exchange import caller_of, exchange_of, headers_of, read_object, steering_of, to_response
@@ -27,7 +27,7 @@ class GenerateRoutes:
     def __init__(self, service: Service, access: Access) -> None:
         self._service = service
         self.router = APIRouter(dependencies=[Depends(access.client)], default_response_class=Response)
-        self.router.add_api_route("/v1/generate", self.generate, methods=["POST"], **schemas.GENERATE)
+        self.router.add_api_route("/v1/generate", self.generate, methods=["POST"], **descriptions.GENERATE)
 
     async def generate(self, request: Request) -> Response:
         """Answers a request of any operation and says how the answer came about."""

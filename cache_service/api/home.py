@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from cache_service.api import schemas
+from cache_service.api import descriptions
 from cache_service.api.reference import build_document, page, render_page, style_of_pages
 from cache_service.service import Service
 
@@ -36,9 +36,9 @@ class HomeRoutes:
         }
         self.router = APIRouter(default_response_class=Response)
         add = self.router.add_api_route
-        add("/", self.home, methods=["GET"], **schemas.HOME)
-        add("/docs", self.docs, methods=["GET"], **schemas.DOCS)
-        add("/openapi.json", self.openapi, methods=["GET"], **schemas.OPENAPI)
+        add("/", self.home, methods=["GET"], **descriptions.HOME)
+        add("/docs", self.docs, methods=["GET"], **descriptions.DOCS)
+        add("/openapi.json", self.openapi, methods=["GET"], **descriptions.OPENAPI)
 
     @functools.cached_property
     def document(self) -> dict[str, Any]:

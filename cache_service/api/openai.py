@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cache_service.api import schemas
+from cache_service.api import descriptions
 from cache_service.api.access import Access
 from cache_service.api.exchange import caller_of, read_object, steering_of, to_response
 from cache_service.errors import NotFound
@@ -30,10 +30,10 @@ class OpenAIRoutes:
         self._service = service
         self.router = APIRouter(dependencies=[Depends(access.client)], default_response_class=Response)
         add = self.router.add_api_route
-        add("/v1/images/generations", self.images, methods=["POST"], **schemas.IMAGES)
-        add("/v1/chat/completions", self.chat, methods=["POST"], **schemas.CHAT)
-        add("/v1/models", self.models, methods=["GET"], **schemas.MODELS)
-        add("/v1/models/{model:path}", self.model, methods=["GET"], **schemas.MODEL)
+        add("/v1/images/generations", self.images, methods=["POST"], **descriptions.IMAGES)
+        add("/v1/chat/completions", self.chat, methods=["POST"], **descriptions.CHAT)
+        add("/v1/models", self.models, methods=["GET"], **descriptions.MODELS)
+        add("/v1/models/{model:path}", self.model, methods=["GET"], **descriptions.MODEL)
 
     async def images(self, request: Request) -> Response:
         """Generates pictures from a prompt, or answers from what was generated before."""

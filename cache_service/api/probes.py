@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cache_service.api import schemas
+from cache_service.api import descriptions
 from cache_service.api.access import Access
 from cache_service.service import Service
 
@@ -23,9 +23,9 @@ class ProbeRoutes:
         self._service = service
         self.router = APIRouter(default_response_class=Response)
         add = self.router.add_api_route
-        add("/livez", self.livez, methods=["GET"], **schemas.LIVEZ)
-        add("/readyz", self.readyz, methods=["GET"], **schemas.READYZ)
-        add("/metrics", self.metrics, methods=["GET"], dependencies=[Depends(access.client)], **schemas.METRICS)
+        add("/livez", self.livez, methods=["GET"], **descriptions.LIVEZ)
+        add("/readyz", self.readyz, methods=["GET"], **descriptions.READYZ)
+        add("/metrics", self.metrics, methods=["GET"], dependencies=[Depends(access.client)], **descriptions.METRICS)
 
     async def livez(self, request: Request) -> Response:
         """Says that the process runs."""

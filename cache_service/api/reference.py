@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
-from cache_service.api import schemas
+from cache_service.api import descriptions, schemas
 from cache_service.api.problems import TABLE
 
 _DESCRIPTION: Final = (
@@ -35,13 +35,13 @@ def build_document(routes: Sequence[BaseRoute], *, version: str, anonymous: bool
         description=_DESCRIPTION, routes=routes,
     )  # fmt: skip
     security: dict[str, list[dict[str, list[str]]]] = {
-        schemas.PUBLIC: [],
-        schemas.CLIENT: [{}, {"clientKey": []}] if anonymous else [{"clientKey": []}],
-        schemas.ADMIN: [{"adminToken": []}],
+        descriptions.PUBLIC: [],
+        descriptions.CLIENT: [{}, {"clientKey": []}] if anonymous else [{"clientKey": []}],
+        descriptions.ADMIN: [{"adminToken": []}],
     }
     for operations in document["paths"].values():
         for operation in operations.values():
-            operation["security"] = security[operation.pop(schemas.ACCESS)]
+            operation["security"] = security[operation.pop(descriptions.ACCESS)]
     document["components"] = {
         "schemas": dict(schemas.SCHEMAS),
         "securitySchemes": {

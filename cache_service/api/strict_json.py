@@ -17,6 +17,7 @@ from cache_service.errors import InvalidRequest
 MAX_DEPTH: Final = 64  # precedents: PHP's json_decode 512, ASP.NET Core 64
 _MAX_DIGITS: Final = 20  # of a 64-bit integer with its sign; also keeps int() from quadratic work
 _LEAST, _MOST = -(2**63), 2**64 - 1
+_EXACT: Final = 2**53 - 1  # every integer up to it is a double
 
 # An escape that may make U+0000 or half of a surrogate pair; rare, so its presence alone decides whether to look closer.
 _SUSPICIOUS: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -80,11 +81,12 @@ def _integer(digits: str) -> int:
     raise InvalidRequest("an integer doesn't fit into 64 bits", code="number_out_of_range")
 
 
-def _finite(digits: str) -> float:
+def _finite(digits: str) -> float | int:
+    """By value, not by spelling: 1.0 and 1e0 are the integer 1 (RFC 8785, section 3.2.2.3; JSON Schema, section 6.1.1)."""
     number = float(digits)
     if math.isinf(number):
         raise InvalidRequest("a number is too large for a double", code="number_out_of_range")
-    return number
+    return int(number) if number.is_integer() and abs(number) <= _EXACT else number
 
 
 def _no_constant(name: str) -> NoReturn:

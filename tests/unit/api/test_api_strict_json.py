@@ -96,6 +96,13 @@ def test_what_only_looks_wrong_is_read(body: bytes) -> None:
     assert loads(body) == json.loads(body)
 
 
+def test_numbers_are_read_by_value() -> None:
+    """However an integer is spelled, it is one: `n` may be 1.0, and both have one cache key."""
+    read = loads(b'{"a":[1,1.0,1e0,10E-1,-0.0],"b":[1.5,1e300,9007199254740993.0]}')
+    assert [(type(number), number) for number in read["a"]] == [(int, 1)] * 4 + [(int, 0)]
+    assert {type(number) for number in read["b"]} == {float}
+
+
 @pytest.mark.parametrize("levels", [65, 100, 100_000])
 @pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
 def test_deep_bodies_are_refused_before_they_are_parsed(levels: int, opens: str, closes: str) -> None:
