@@ -82,7 +82,7 @@ async def embedder(settings: Settings) -> Embedder:
     if settings.embedder == "sentence-transformers":
         from cache_service.embedding.sentence_transformer import SentenceTransformerEmbedder
 
-        return await asyncio.to_thread(SentenceTransformerEmbedder, models)
+        return await asyncio.to_thread(lambda: SentenceTransformerEmbedder(models, threads=settings.embedding_threads))
     from cache_service.embedding.onnx import OnnxEmbedder
 
     return await asyncio.to_thread(lambda: OnnxEmbedder(models, threads=settings.embedding_threads))
@@ -142,6 +142,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
                 verifier=verifier(),
                 hook=metrics,
                 candidates=settings.search_candidates,
+                embed_timeout=settings.embed_timeout,
                 verify_timeout=settings.verify_timeout,
             ),
             upstream=upstream,

@@ -129,6 +129,11 @@ class Settings(BaseModel):
     verify_timeout: float = Field(
         default=1.0, gt=0, description="A verification that takes longer counts as unsure, which is a miss."
     )
+    embed_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="An embedding that takes longer counts as failed: the prompt is found exactly only.",
+    )
     embedder: Literal["onnx", "sentence-transformers"] = Field(
         default="onnx", description="Engine of the embedding model."
     )
