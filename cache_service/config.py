@@ -43,7 +43,7 @@ class LimitPool(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    api_keys: Secrets = Field(default=(), min_length=1)
+    api_keys: Secrets = Field(min_length=1)
     requests_per_minute: float | None = Field(default=None, gt=0)
     images_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)

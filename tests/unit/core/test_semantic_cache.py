@@ -343,7 +343,7 @@ def _locked_spool_files(world: World) -> list[Any]:
                 self._file._descriptor = None
 
     return [
-        _Closer(o) for o in gc.get_objects() if isinstance(o, FileSpoolFile) and o._path.is_relative_to(world.directory)
+        _Closer(o) for o in gc.get_objects() if type(o) is FileSpoolFile and o._path.is_relative_to(world.directory)
     ]
 
 
