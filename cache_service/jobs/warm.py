@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ def _read_jsonl(text: str, path: Path, operation: str) -> Iterator[tuple[int, st
 
 
 def _read_csv(text: str, path: Path, operation: str) -> Iterator[tuple[int, str | None, Mapping[str, Any]]]:
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     if "prompt" not in (reader.fieldnames or ()):
         raise ConfigurationError(f"{path}: the first line must name the columns, one of them `prompt`")
     for row in reader:
