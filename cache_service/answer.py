@@ -27,7 +27,8 @@ class Report:
     decision: "hit" | "stale-hit" | "miss" | "partial" | "collapsed" | "bypass". kind: "exact" | "semantic" | "".
     forwarded: None where nothing went upstream. forward_status: the upstream's status where it wasn't 200.
     key: exact key under which the answer is (or would be) filed; "" where the request has none.
-    matched_prompt: the stored prompt that answered a semantic hit. age, ttl: seconds; ttl None for ever.
+    matched_prompt, matched_key: of the entry that answered by meaning (a hit, a join, or the first of several outputs); in shadow
+    mode, of the one that would have (`shadow`). age, ttl: seconds; ttl None for ever.
     usd: what the generation cost, or what the hit saved (`saved_usd`), where the price is known.
     """
 
@@ -38,6 +39,8 @@ class Report:
     detail: str = ""
     similarity: float | None = None
     matched_prompt: str | None = None
+    matched_key: str = ""
+    shadow: bool = False
     age: float | None = None
     ttl: float | None = None
     forwarded: Forwarded | None = None

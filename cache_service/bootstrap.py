@@ -20,6 +20,7 @@ from cache_service.config import Settings
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError
+from cache_service.feedback import Policy, Standing
 from cache_service.generation import Generator, Outcome
 from cache_service.index.faiss import FaissIndex
 from cache_service.instrumentation.events import Hook
@@ -28,7 +29,9 @@ from cache_service.jobs import maintain
 from cache_service.jobs.check import check as check_all
 from cache_service.jobs.evaluate import Evaluation, read_pairs
 from cache_service.jobs.evaluate import evaluate as evaluate_pairs
+from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.follow import Follower
+from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.purge import Purger
 from cache_service.jobs.warm import Estimate
 from cache_service.operations.base import Operation
@@ -61,6 +64,7 @@ SIMULATOR = "simulator"
 POLL = 1.0  # seconds within which another process's changes hold here
 SAVE_INDEX_EVERY = 300.0  # seconds
 MAINTAIN_EVERY = 60.0  # seconds
+RECORD_HITS_EVERY = 0.5  # seconds; what a killed process may lose of the record of hits
 THREADS = 64  # file and SQL work waits for the disk, so more threads than cores
 
 
@@ -124,7 +128,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             blobs=blobs,
             spool=FileSpool(settings.data_dir / "spool"),
             follower=follower,
-            ttl={"images": settings.ttl_images, "chat": settings.ttl_chat},
+            ttl={"images": settings.ttl_images, "chat": settings.ttl_chat, "volatile": settings.ttl_volatile},
             price=catalog.usd,
             hook=metrics,
             embedding_model=embeddings.model_id,
@@ -132,6 +136,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
         kinds = operations(catalog)
         await generator.recover(kinds)
         flights: SingleFlight[Outcome] = SingleFlight()
+        hits, standing, feedback = await _open_feedback(settings, stack, store, metrics)
         cache = SemanticCache(
             operations=kinds,
             store=store,
@@ -150,6 +155,9 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             flights=flights,
             responses=Responses(blobs, catalog.usd),
             hook=metrics,
+            standing=standing,
+            record=hits.add,
+            modes={"images": settings.semantic_images, "chat": settings.semantic_chat},
             threshold=settings.threshold,
             generation_timeout=settings.upstream_timeout,
         )
@@ -166,6 +174,8 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
         _in_background(
             stack, maintain.run(store, blobs, hook=metrics, keep_changes=settings.keep_changes, every=MAINTAIN_EVERY)
         )
+        _in_background(stack, hits.run(every=RECORD_HITS_EVERY))
+        _in_background(stack, feedback.run(poll=POLL))
         service = Service(
             settings=settings,
             cache=cache,
@@ -173,6 +183,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             blobs=blobs,
             upstream=upstream,
             purger=purger,
+            feedback=feedback,
             hook=metrics,
             render_metrics=metrics.render,
             admin_token=settings.admin_token or data.admin_token(),
@@ -316,6 +327,19 @@ async def _open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> S
     store = await open_store(url)
     stack.push_async_callback(store.aclose)
     return store
+
+
+async def _open_feedback(
+    settings: Settings, stack: contextlib.AsyncExitStack, store: SqlEntryStore, hook: Hook
+) -> tuple[HitLog, Standing, FeedbackKeeper]:
+    """The record of hits, what feedback means, and who takes it; all that was ever said is read."""
+    hits = HitLog(store, hook=hook, keep=settings.keep_hits)
+    stack.push_async_callback(hits.close)
+    delta = {"images": settings.wrong_hits_images, "chat": settings.wrong_hits_chat}
+    standing = Standing(Policy(delta, settings.feedback_prior, settings.feedback_half_life))
+    keeper = FeedbackKeeper(store, hits, standing, hook=hook, threshold=settings.threshold)
+    await keeper.refresh()
+    return hits, standing, keeper
 
 
 async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, hook: Hook) -> Upstream:

@@ -123,6 +123,15 @@ class Settings(BaseModel):
         le=1,
         description="Least cosine similarity of a semantic hit; the profile's (0.92) if unset.",
     )
+    semantic_images: Literal["on", "off", "shadow"] = Field(
+        default="on",
+        description="Semantic hits of images. `off`: exact hits only. `shadow`: look up and verify, say in `Cache-Status` and "
+        "metrics what would have been served, and generate.",
+    )
+    semantic_chat: Literal["on", "off", "shadow"] = Field(
+        default="on",
+        description="The same for chat. Either way vectors are stored, so that it can be switched on later.",
+    )
     search_candidates: int = Field(
         default=5, ge=1, le=100, description="Candidates that are verified at most for one prompt."
     )
@@ -146,6 +155,29 @@ class Settings(BaseModel):
 
     ttl_images: float = Field(default=0.0, ge=0, description="Seconds an image entry stays fresh; 0 for ever.")
     ttl_chat: float = Field(default=7 * 86400.0, ge=0, description="Seconds a chat entry stays fresh; 0 for ever.")
+    ttl_volatile: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds a chat entry stays fresh at most whose last turn asks about now (`today`, `latest`), about the asker "
+        "(`my account`, an order's number) or for something to be done (`cancel`, `pay`); such turns are never compared by meaning.",
+    )
+    wrong_hits_images: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="Share of semantic hits of images that may be wrong. Where clients' feedback says that it is exceeded, the "
+        "threshold of that namespace rises.",
+    )
+    wrong_hits_chat: float = Field(default=0.02, gt=0, lt=1, description="The same for chat.")
+    feedback_prior: float = Field(
+        default=50.0, gt=0, description="How many judged pairs the belief is worth that hits are as good as allowed."
+    )
+    feedback_half_life: float = Field(
+        default=30 * 86400.0, gt=0, description="Seconds in which feedback loses half its weight on the threshold."
+    )
+    keep_hits: int = Field(
+        default=100_000, gt=0, description="Semantic hits kept on record, so that feedback can name them."
+    )
     keep_changes: float = Field(
         default=7 * 86400.0, gt=0, description="Seconds that rows of the change feed and purges are kept."
     )

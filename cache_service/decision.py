@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -52,6 +52,7 @@ class MissReason(StrEnum):
     DIFFERENT = "different"
     UNSURE = "unsure"
     TIER_FAILED = "tier failed"
+    SHADOW = "shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,14 @@ class StaleHit:
 class Miss:
     """Nothing stored is served. `detail` is for people ("different: count 3 / 4"); `nearest` the best similarity seen.
 
-    fallback: an expired entry that may be served if the upstream fails.
+    fallback: an expired entry that may be served if the upstream fails. shadow: what would have been served but for shadow mode.
     """
 
     reason: MissReason
     detail: str = ""
     nearest: float | None = None
     fallback: StaleHit | None = None
+    shadow: Hit | StaleHit | None = None
 
 
 Decision: TypeAlias = Hit | StaleHit | Miss
@@ -135,6 +137,13 @@ def decide_semantic(judged: Sequence[Judged], directives: Directives, threshold:
         if best is None or (best.fallback is None and decision.fallback is not None):
             best = decision
     return best or Miss(MissReason.NO_CANDIDATE, nearest=max((c.similarity for c in judged), default=None))
+
+
+def in_shadow(decision: Decision) -> Decision:
+    """What shadow mode makes of the semantic tier's decision: nothing is served by meaning, and the miss says what would have been."""
+    if isinstance(decision, Miss):
+        return replace(decision, fallback=None)
+    return Miss(MissReason.SHADOW, f"shadow hit {decision.entry.exact_key}", decision.similarity, shadow=decision)
 
 
 def _fresh_enough(

@@ -262,7 +262,7 @@ class Generator:
     ) -> NewEntry:
         """The entry to store: as asked, or under the key of what was really made where that contradicts what was asked."""
         now = self._now()
-        ttl = self._ttl.get(draft.operation, 0.0)
+        ttl = self._lifetime(draft.operation, volatile=asked.volatile)
         new = replace(
             draft,
             envelope=answer.envelope,
@@ -276,6 +276,11 @@ class Generator:
             return new
         key = form(made, namespace=draft.namespace, group=draft.group)
         return replace(new, exact_key=key.exact, partition=key.partition, request=made.body)
+
+    def _lifetime(self, operation: str, *, volatile: bool) -> float:
+        """Seconds an answer stays fresh, 0 for ever; what is volatile never longer than `ttl["volatile"]`."""
+        kinds = (operation, "volatile") if volatile else (operation,)
+        return min((ttl for kind in kinds if (ttl := self._ttl.get(kind, 0.0))), default=0.0)
 
     async def _file(
         self, new: NewEntry, pictures: Mapping[str, bytes], on_conflict: OnConflict

@@ -44,6 +44,7 @@ class Responses:
             reason=decision.reason,
             similarity=decision.similarity,
             matched_prompt=entry.prompt if decision.kind == "semantic" else None,
+            matched_key=entry.exact_key if decision.kind == "semantic" else "",
             age=decision.age,
             ttl=-decision.staleness if isinstance(decision, StaleHit) else decision.ttl,
             detail=decision.allowed if isinstance(decision, StaleHit) else "",
@@ -110,10 +111,13 @@ class Responses:
 
 def miss_report(decision: Decision, key: str, *, leads: bool) -> Report:
     """How a request came to go upstream: alone, for the missing outputs, or behind another's generation."""
+    matched: Entry | None = None
     if isinstance(decision, Miss):
+        matched = decision.shadow.entry if decision.shadow is not None else None
         forwarded = _FORWARDED.get(decision.reason, "miss")
         reason, detail, similarity = str(decision.reason), decision.detail, decision.nearest
     else:
+        matched = decision.entry if decision.kind == "semantic" else None
         forwarded, reason, detail, similarity = "partial", decision.reason, "", decision.similarity
     return Report(
         decision="collapsed" if not leads else "partial" if forwarded == "partial" else "miss",
@@ -121,6 +125,9 @@ def miss_report(decision: Decision, key: str, *, leads: bool) -> Report:
         reason=reason,
         detail=detail,
         similarity=similarity,
+        matched_prompt=matched.prompt if matched is not None else None,
+        matched_key=matched.exact_key if matched is not None else "",
+        shadow=isinstance(decision, Miss) and matched is not None,
         forwarded=forwarded,
         collapsed=not leads,
     )

@@ -13,13 +13,24 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import orjson
 
 from cache_service.answer import Caller, Failed, Report, Result, Served
 from cache_service.cache_key.key import CacheKey, form
-from cache_service.decision import Decision, Directives, Hit, Miss, MissReason, StaleHit, decide_exact, decide_semantic
+from cache_service.cache_key.normalize import prompt_digest
+from cache_service.decision import (
+    Decision,
+    Directives,
+    Hit,
+    Miss,
+    MissReason,
+    StaleHit,
+    decide_exact,
+    decide_semantic,
+    in_shadow,
+)
 from cache_service.errors import (
     CacheServiceError,
     InvalidRequest,
@@ -30,20 +41,24 @@ from cache_service.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from cache_service.feedback import Standing
 from cache_service.generation import AlreadyThere, Broke, Generator, Job, NotUnderstood, Outcome, Produced
-from cache_service.instrumentation.events import Hook, RequestServed, StepTimed, TierFailed, UsdSpent
+from cache_service.instrumentation.events import Hook, RequestServed, ShadowHit, StepTimed, TierFailed, UsdSpent
 from cache_service.operations.base import Asked, Operation
 from cache_service.responses import Responses, miss_report
 from cache_service.semantic_tier import Meaning, SemanticTier
 from cache_service.single_flight import Generation, SingleFlight
 from cache_service.store.base import EntryStore, OnConflict
-from cache_service.store.entry import NewEntry
+from cache_service.store.entry import Entry, NewEntry, ServedHit
 from cache_service.upstream.base import Call, Upstream
 
 log = logging.getLogger(__name__)
 
 MAX_GENERATIONS = 3
 """Generations that may be begun one after another for the same request when they fail; then those who wait share the error."""
+
+Mode: TypeAlias = Literal["on", "off", "shadow"]
+"""Whether semantic hits are served; `shadow` looks for them, says what would have been served, and generates."""
 
 _GRACE = 1.0  # seconds a waiter gives a generation beyond their common deadline, so that its own error arrives
 
@@ -62,13 +77,15 @@ class Question:
     tags: frozenset[str]
     started: float
     deadline: float
+    request_id: str = ""
     meaning: Meaning | None = None
 
 
 class SemanticCache:
     """Answers from what was generated before, and generates only what is missing.
 
-    threshold: least cosine of a semantic hit. generation_timeout: seconds one request may wait in all.
+    threshold: least cosine of a semantic hit; feedback (`standing`) may ask for more. modes: by operation, `on` where it isn't named.
+    record: told of every answer that another prompt had made. generation_timeout: seconds one request may wait in all.
     """
 
     def __init__(
@@ -82,6 +99,9 @@ class SemanticCache:
         flights: SingleFlight[Outcome],
         responses: Responses,
         hook: Hook,
+        standing: Standing,
+        record: Callable[[ServedHit], None],
+        modes: Mapping[str, Mode],
         threshold: float,
         generation_timeout: float,
         now: Callable[[], float] = time.time,
@@ -95,6 +115,9 @@ class SemanticCache:
         self._flights = flights
         self._responses = responses
         self._hook = hook
+        self._standing = standing
+        self._record_hit = record
+        self._modes = modes
         self._threshold = threshold
         self._generation_timeout = generation_timeout
         self._now = now
@@ -108,9 +131,10 @@ class SemanticCache:
         caller: Caller,
         directives: Directives,
         tags: frozenset[str] = frozenset(),
+        request_id: str = "",
     ) -> Result:
         """An answer from what is stored, else from the upstream. Raises RequestError for a request that can't be taken apart."""
-        question = self._ask(operation, body, caller, directives, tags)  # 1 key
+        question = self._ask(operation, body, caller, directives, tags, request_id)  # 1 key
         if question.asked.stream:
             return await self._pass_through(question)
         failures = 0
@@ -129,6 +153,8 @@ class SemanticCache:
                 question, decision, failures
             )  # 6 join, or else 7 generate, 8 store
             outcome = await self._outcome(generation, question)
+            if self._denied(question, generation.draft):
+                continue  # a client said meanwhile that it is another request's
             if not leads and generation.n < question.asked.n and not isinstance(outcome, Broke):
                 continue  # it made fewer than are wanted: serve what is stored now, generate the rest
             if not leads and self._try_again(question, generation, outcome):
@@ -137,7 +163,13 @@ class SemanticCache:
             return await self._serve_outcome(question, decision, generation, outcome, leads=leads)
 
     def _ask(
-        self, operation: str, body: Mapping[str, Any], caller: Caller, directives: Directives, tags: frozenset[str]
+        self,
+        operation: str,
+        body: Mapping[str, Any],
+        caller: Caller,
+        directives: Directives,
+        tags: frozenset[str],
+        request_id: str,
     ) -> Question:
         """Step 1."""
         known = self.operations.get(operation)
@@ -147,8 +179,11 @@ class SemanticCache:
             )
         asked = known.parse(body)
         key = form(asked, namespace=caller.namespace, group=self._upstream.group)
+        if self._modes.get(operation) == "off":
+            directives = replace(directives, exact_only=True)
         started = self._monotonic()
-        return Question(known, asked, key, caller, directives, tags, started, started + self._generation_timeout)
+        deadline = started + self._generation_timeout
+        return Question(known, asked, key, caller, directives, tags, started, deadline, request_id)
 
     async def _exact(self, question: Question) -> Decision:
         """Step 2."""
@@ -175,21 +210,47 @@ class SemanticCache:
             return exact
         assert question.meaning is not None  # noqa: S101  for the type checker: it was understood
         partition, operation = question.key.partition, question.asked.operation
+        least = self._least_cosine(question)
         try:
             with self._timed(question, "search"):
-                candidates = await self._semantic.search(
-                    partition, question.meaning, directives.threshold(self._threshold)
-                )
+                candidates = await self._semantic.search(partition, question.meaning, directives.threshold(least))
             with self._timed(question, "verify"):
-                judged = await self._semantic.verify(candidates, partition, question.meaning, operation)
+                judged = await self._semantic.verify(
+                    candidates,
+                    partition,
+                    question.meaning,
+                    operation,
+                    denied=lambda entry: self._denied(question, entry),
+                )
         except StoreError:
             log.exception("the semantic tier failed; going on without it")
             self._hook(TierFailed(operation, "index"))
             return replace(exact, reason=MissReason.TIER_FAILED, detail="semantic tier failed")
-        decision = decide_semantic(judged, directives, self._threshold, self._now())
+        decision = decide_semantic(judged, directives, least, self._now())
+        if self._modes.get(operation) == "shadow":
+            decision = in_shadow(decision)
         if isinstance(decision, Miss) and exact.reason is not MissReason.NO_ENTRY:
-            return replace(exact, nearest=decision.nearest, fallback=exact.fallback or decision.fallback)
+            return replace(
+                exact,
+                detail=exact.detail if decision.shadow is None else decision.detail,
+                nearest=decision.nearest,
+                fallback=exact.fallback or decision.fallback,
+                shadow=decision.shadow,
+            )
         return decision
+
+    def _least_cosine(self, question: Question) -> float:
+        """The operator's threshold, or more where feedback says that hits are wrong too often."""
+        return self._standing.threshold(
+            question.caller.namespace, question.asked.operation, self._threshold, self._now()
+        )
+
+    def _denied(self, question: Question, stored: Entry | NewEntry) -> str | None:
+        """Why feedback forbids that the stored entry answers the question; None if it may, and for the question's own entry."""
+        scope = (question.caller.namespace, question.asked.operation)
+        if stored.exact_key == question.key.exact or not self._standing.heeds(*scope):
+            return None
+        return self._standing.denial(*scope, question.key.prompt_digest, prompt_digest(stored.prompt))
 
     async def _understand(self, question: Question) -> bool:
         """Step 3, once for a request. False where the prompt can't be compared by meaning."""
@@ -224,11 +285,13 @@ class SemanticCache:
 
     async def _verified_equal(self, question: Question) -> Generation[Outcome] | None:
         """A generation of the partition whose prompt the verifier takes for the same; by the threshold of a semantic hit."""
-        if question.meaning is None or question.directives.exact_only:
+        on = self._modes.get(question.asked.operation, "on") == "on"
+        if question.meaning is None or question.directives.exact_only or not on:
             return None
-        beside = self._flights.beside(question.key.partition)
+        flights = self._flights.beside(question.key.partition)
+        beside = [generation for generation in flights if not self._denied(question, generation.draft)]
         others = [(generation.draft.vector, generation.analysis) for generation in beside]
-        floor = question.directives.threshold(self._threshold)
+        floor = question.directives.threshold(self._least_cosine(question))
         position = await self._semantic.first_equal(question.meaning, others, floor, question.asked.operation)
         if position is None or beside[position] not in self._flights.beside(question.key.partition):
             return None  # none, or it ended or was purged while we compared
@@ -318,7 +381,7 @@ class SemanticCache:
         self, question: Question, decision: Decision, generation: Generation[Outcome], outcome: Outcome, *, leads: bool
     ) -> Result:
         """What a generation led to, for its leader or a follower."""
-        report = miss_report(decision, generation.draft.exact_key, leads=leads)
+        report = self._report(question, decision, generation, leads=leads)
         match outcome:
             case Produced():
                 before = None if isinstance(decision, Miss) else decision.entry
@@ -331,6 +394,8 @@ class SemanticCache:
                 return self._answered(question, served)
             case AlreadyThere(entry):
                 hit = decide_exact(entry, Directives(), self._now())
+                if isinstance(hit, Hit) and entry.exact_key != question.key.exact:
+                    hit = replace(hit, kind="semantic", similarity=report.similarity or 0.0)
                 found = await self._serve_hit(question, hit) if isinstance(hit, Hit) else hit
                 if isinstance(found, Served):
                     return found
@@ -347,6 +412,19 @@ class SemanticCache:
                         return stale
                 status = error.status if isinstance(error, UpstreamRefused) else None
                 return self._failed(question, error, replace(report, forward_status=status))
+
+    def _report(
+        self, question: Question, decision: Decision, generation: Generation[Outcome], *, leads: bool
+    ) -> Report:
+        """How the generation came to answer the question; for one that was joined by meaning, also whose it is."""
+        draft, meaning = generation.draft, question.meaning
+        report = miss_report(decision, draft.exact_key, leads=leads)
+        if draft.exact_key == question.key.exact or not isinstance(decision, Miss):
+            return report
+        similarity = None
+        if draft.vector is not None and meaning is not None:
+            similarity = float(draft.vector.vector @ meaning.embedding.vector)
+        return replace(report, matched_prompt=draft.prompt, matched_key=draft.exact_key, similarity=similarity)
 
     async def _pass_through(self, question: Question) -> Result:
         """A streamed answer, piece by piece as it comes; neither looked up nor stored."""
@@ -382,7 +460,14 @@ class SemanticCache:
         return self._failed(question, NotCached(f"only-if-cached, and nothing stored can be served: {reason}"), report)
 
     def _answered(self, question: Question, served: Served) -> Served:
-        self._record(question, served.report, served.report.decision, served.status)
+        report, operation = served.report, question.asked.operation
+        self._record(question, report, report.decision, served.status)
+        if report.matched_prompt is not None:  # so that feedback can name it
+            self._record_hit(_paired(question, report, report.matched_prompt, self._now()))
+        if report.shadow:
+            log.info("shadow hit", extra={"request_id": question.request_id, "operation": operation,
+                                          "similarity": report.similarity, "key": report.matched_key})  # fmt: skip
+            self._hook(ShadowHit(operation, report.similarity or 0.0))
         return served
 
     def _failed(self, question: Question, error: CacheServiceError, report: Report) -> Failed:
@@ -401,6 +486,21 @@ class SemanticCache:
             yield
         finally:
             self._hook(StepTimed(question.asked.operation, step, self._monotonic() - started))
+
+
+def _paired(question: Question, report: Report, prompt: str, now: float) -> ServedHit:
+    return ServedHit(
+        namespace=question.caller.namespace,
+        operation=question.asked.operation,
+        request_id=question.request_id,
+        asked_key=question.key.exact,
+        asked_digest=question.key.prompt_digest,
+        stored_key=report.matched_key,
+        stored_digest=prompt_digest(prompt),
+        similarity=report.similarity or 0.0,
+        at=now,
+        shadow=report.shadow,
+    )
 
 
 async def _closing(pieces: AsyncIterator[bytes], stack: AsyncExitStack) -> AsyncIterator[bytes]:

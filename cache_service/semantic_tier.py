@@ -80,9 +80,18 @@ class SemanticTier:
         return await self._index.search(partition, meaning.embedding.vector, limit=self._candidates, floor=floor)
 
     async def verify(
-        self, candidates: Sequence[Candidate], partition: str, meaning: Meaning, operation: str
+        self,
+        candidates: Sequence[Candidate],
+        partition: str,
+        meaning: Meaning,
+        operation: str,
+        *,
+        denied: Callable[[Entry], str | None] = lambda entry: None,
     ) -> list[Judged]:
-        """Step 5. The candidates' rows with the verdicts, the most similar first; ends at the first `Same`. Raises StoreError."""
+        """Step 5. The candidates' rows with the verdicts, the most similar first; ends at the first `Same`. Raises StoreError.
+
+        denied: why feedback forbids an entry, which is then not verified.
+        """
         if not candidates:
             return []
         rows = await self._store.fetch([c.entry_id for c in candidates], embedding_model=self.embedding_model)
@@ -91,7 +100,10 @@ class SemanticTier:
             entry = rows.get(candidate.entry_id)
             if entry is None or entry.partition != partition:
                 continue  # purged a moment ago, or an index that isn't what it should be: compared once more on the row
-            verdict = await self._verdict(meaning, entry, candidate.similarity, operation)
+            denial = denied(entry)
+            verdict = (
+                Different(denial) if denial else await self._verdict(meaning, entry, candidate.similarity, operation)
+            )
             judged.append(Judged(entry, candidate.similarity, verdict))
             if isinstance(verdict, Same):
                 break

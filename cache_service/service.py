@@ -12,6 +12,7 @@ from cache_service.answer import Caller, Result
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.instrumentation.events import Hook
+from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
 from cache_service.store.base import BlobStore, EntryStore
@@ -33,6 +34,7 @@ class Cache(Protocol):
         caller: Caller,
         directives: Directives,
         tags: frozenset[str] = frozenset(),
+        request_id: str = "",
     ) -> Result:
         """An answer from what is stored, else from the upstream. Raises RequestError for a request that can't be taken apart."""
 
@@ -52,6 +54,7 @@ class Service:
     blobs: BlobStore
     upstream: Upstream
     purger: Purger
+    feedback: FeedbackKeeper
     hook: Hook
     render_metrics: Callable[[], tuple[bytes, str]]
     admin_token: SecretStr

@@ -63,6 +63,8 @@ def metrics_page() -> str:
         "reason (not stored)": prometheus.NOT_STORED,
         "step": prometheus.STEPS,
         "verdict": prometheus.VERDICTS,
+        "verdict (feedback)": prometheus.JUDGEMENTS,
+        "mode": prometheus.MODES,
         "outcome (of a call)": prometheus.OUTCOMES,
         "outcome (recovered)": prometheus.RECOVERED,
         "stage": prometheus.STAGES,

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from cache_service.api.access import Access
 from cache_service.api.admin import AdminRoutes
 from cache_service.api.blobs import BlobRoutes
+from cache_service.api.feedback import FeedbackRoutes
 from cache_service.api.generate import GenerateRoutes
 from cache_service.api.home import HomeRoutes
 from cache_service.api.middleware import Edge
@@ -28,11 +29,14 @@ def create_app(service: Service) -> FastAPI:
     # FastAPI's own pages load code from a CDN; ours are in `home`
     app = FastAPI(title="cache-service", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(Edge, service=service)
+    feedback = FeedbackRoutes(service, access)
     routers = [
         OpenAIRoutes(service, access).router,
         GenerateRoutes(service, access).router,
         BlobRoutes(service, access).router,
+        feedback.router,
         AdminRoutes(service, access).router,
+        feedback.admin_router,
         ProbeRoutes(service, access).router,
         HomeRoutes(service, lambda: app.routes, anonymous=access.anonymous_allowed).router,
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cache_service.api.schemas import Json, ref
+from cache_service.api.schemas import NO_NUL, Json, ref
 
 _TEXTS: Final[Mapping[int, str]] = {
     400: "The request is wrong; the message says where.",
@@ -211,6 +211,67 @@ BLOB: Final[Json] = {
     "openapi_extra": _BLOB_EXTRA,
 }
 BLOB_HEAD: Final[Json] = BLOB | {"operation_id": "headBlob"}
+FEEDBACK: Final[Json] = {
+    "operation_id": "giveFeedback",
+    "tags": ["Cache"],
+    "responses": _ok("Noted, durable, and in force.", _json(ref("FeedbackEffect")))
+    | _errors(401, 404, 413, 415, envelope="Problem"),
+    "openapi_extra": _extra(
+        CLIENT,
+        requestBody=_body(
+            "FeedbackRequest",
+            {
+                "a wrong hit": {"request_id": "5f0c1f7a9b3d4e2f8a6b7c8d9e0f1a2b", "verdict": "wrong"},
+                "a right one": {"key": "0" * 64, "verdict": "right"},
+            },
+        ),
+    ),
+}
+FEEDBACK_LIST: Final[Json] = {
+    "operation_id": "listFeedback",
+    "tags": ["Administration"],
+    "responses": _ok("A page of it.", _json(ref("FeedbackList"))) | _errors(401, envelope="Problem"),
+    "openapi_extra": _extra(
+        ADMIN,
+        parameters=[
+            {
+                "name": "limit",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 1, "maximum": 1000},
+                "description": "How many at most; 100 by default.",
+            },
+            {
+                "name": "before",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+                "description": "Only smaller ids: `next` of the page before.",
+            },
+            {
+                "name": "namespace",
+                "in": "query",
+                "schema": {"type": "string", "pattern": NO_NUL},
+                "description": "Of this namespace alone.",
+            },
+        ],
+    ),
+}
+FEEDBACK_UNDO: Final[Json] = {
+    "operation_id": "undoFeedback",
+    "tags": ["Administration"],
+    "responses": _ok("Undone; what holds now.", _json(ref("FeedbackEffect"))) | _errors(401, 404, envelope="Problem"),
+    "openapi_extra": _extra(
+        ADMIN,
+        parameters=[
+            {
+                "name": "id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+                "example": 1,
+            }
+        ],
+    ),
+}
 PURGE: Final[Json] = {
     "operation_id": "purge",
     "tags": ["Administration"],

@@ -42,6 +42,7 @@ class GenerateRoutes:
             caller=caller_of(request),
             directives=stricter(directives, more_directives),
             tags=tags | more_tags,
+            request_id=exchange_of(request.scope).request_id,
         )
         simulated = self._service.upstream.simulated
         if not isinstance(result, Served):

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from cache_service.api import descriptions
 from cache_service.api.access import Access
-from cache_service.api.exchange import caller_of, read_object, steering_of, to_response
+from cache_service.api.exchange import caller_of, exchange_of, read_object, steering_of, to_response
 from cache_service.errors import NotFound
 from cache_service.service import Service
 from cache_service.upstream.base import Call
@@ -61,7 +61,12 @@ class OpenAIRoutes:
         body = await read_object(request)
         directives, tags = steering_of(request)
         result = await self._service.cache.get_or_generate(
-            operation, body, caller=caller_of(request), directives=directives, tags=tags
+            operation,
+            body,
+            caller=caller_of(request),
+            directives=directives,
+            tags=tags,
+            request_id=exchange_of(request.scope).request_id,
         )
         return to_response(result, request, simulated=self._service.upstream.simulated)
 

@@ -18,6 +18,8 @@ _INTEGER: Final[Json] = {"type": ["integer", "null"], "minimum": -(2**63), "maxi
 _NUMBER: Final[Json] = {"type": ["number", "null"]}
 _TEXT: Final[Json] = {"type": ["string", "null"], "minLength": 1, "maxLength": 32_000, "pattern": NO_NUL}
 
+_NAME: Final[Json] = {"type": ["string", "null"], "minLength": 1, "maxLength": 256, "pattern": NO_NUL}
+
 
 def _between(low: float, high: float, kind: str = "integer") -> Json:
     return {"type": [kind, "null"], "minimum": low, "maximum": high}
@@ -232,6 +234,82 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "count": {"type": "integer", "minimum": 0},
             "dry_run": {"type": "boolean"},
             "number": {"type": ["integer", "null"], "description": "The purge's place in the change feed."},
+        },
+    },
+    "FeedbackRequest": {
+        "type": "object",
+        "description": "Which semantic hit, and whether it was right. `key` names the newest one with it, `request_id` the very one.",
+        "required": ["verdict"],
+        "properties": {
+            "request_id": {**_NAME, "description": "`X-Request-Id` of the answer."},
+            "key": {**_NAME, "description": "The exact key, as `Cache-Status` shows it."},
+            "verdict": {"type": "string", "enum": ["wrong", "right"]},
+        },
+        "additionalProperties": False,
+        "oneOf": [
+            {**_given("request_id", {"type": "string"}), "not": _given("key", {"type": "string"})},
+            {**_given("key", {"type": "string"}), "not": _given("request_id", {"type": "string"})},
+        ],
+    },
+    "FeedbackEffect": {
+        "type": "object",
+        "description": "What holds now.",
+        "required": ["id", "verdict", "undone", "operation", "similarity", "denied", "exact_only", "threshold"],
+        "properties": {
+            "id": {"type": "integer", "minimum": 1},
+            "verdict": {"enum": ["wrong", "right"]},
+            "undone": {"type": "boolean"},
+            "operation": {"type": "string"},
+            "similarity": {"type": "number"},
+            "denied": {"type": "boolean", "description": "Neither prompt is served what the other one made."},
+            "exact_only": {"type": "boolean", "description": "The entry is served for its own prompt alone."},
+            "threshold": {"type": "number", "description": "Cosine that a semantic hit of this namespace needs."},
+        },
+    },
+    "FeedbackList": {
+        "type": "object",
+        "required": ["feedback", "next", "trust"],
+        "properties": {
+            "feedback": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["id", "verdict", "undone", "at", "client", "namespace", "operation", "request_id"],
+                    "properties": {
+                        "id": {"type": "integer"},
+                        "verdict": {"enum": ["wrong", "right"]},
+                        "undone": {"type": "boolean"},
+                        "at": {"type": "number"},
+                        "client": {"type": "string"},
+                        "namespace": {"type": "string"},
+                        "operation": {"type": "string"},
+                        "request_id": {"type": "string"},
+                        "similarity": {"type": "number"},
+                        "served_at": {"type": "number"},
+                        "shadow": {"type": "boolean"},
+                        "asked_key": {"type": "string"},
+                        "stored_key": {"type": "string"},
+                        "asked_prompt": {"type": ["string", "null"], "description": "If it is an entry's."},
+                        "stored_prompt": {"type": ["string", "null"], "description": "While it is an entry's."},
+                    },
+                },
+            },
+            "next": {"type": ["integer", "null"], "description": "`before` of the next page."},
+            "trust": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["namespace", "operation", "wrong", "right", "bound", "threshold"],
+                    "properties": {
+                        "namespace": {"type": "string"},
+                        "operation": {"type": "string"},
+                        "wrong": {"type": "number", "description": "Judged pairs, by their weight now."},
+                        "right": {"type": "number"},
+                        "bound": {"type": "number", "description": "The share of wrong hits is above it, at 95 %."},
+                        "threshold": {"type": "number"},
+                    },
+                },
+            },
         },
     },
     "Stats": {

@@ -107,6 +107,30 @@ class Recovered:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowHit:
+    """In shadow mode: a semantic hit was found and verified, and something of its own was generated."""
+
+    operation: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackGiven:
+    """A client judged a semantic hit: "wrong" or "right"; or an operator took that back: "undone". mode: "on" or "shadow"."""
+
+    operation: str
+    verdict: str
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class HitsUnrecorded:
+    """Semantic hits were served that no feedback can name: too many waited to be recorded, or the store failed."""
+
+    count: int
+
+
 Event: TypeAlias = (
     RequestServed
     | StepTimed
@@ -118,6 +142,9 @@ Event: TypeAlias = (
     | TierFailed
     | EntriesRemoved
     | Recovered
+    | ShadowHit
+    | FeedbackGiven
+    | HitsUnrecorded
 )
 Hook: TypeAlias = Callable[[Event], None]
 

@@ -19,9 +19,12 @@ from cache_service.instrumentation.events import (
     CandidateJudged,
     EntriesRemoved,
     Event,
+    FeedbackGiven,
+    HitsUnrecorded,
     NotStored,
     Recovered,
     RequestServed,
+    ShadowHit,
     StepTimed,
     StoreFailed,
     TierFailed,
@@ -51,6 +54,8 @@ STAGES: Final = ("spool", "blob", "sql", "index")
 TIERS: Final = ("exact", "embedding", "index", "verifier")
 NOT_STORED: Final = ("purged", "incomplete", "no-store", "store failed")
 CAUSES: Final = ("purged", "expired")
+JUDGEMENTS: Final = ("wrong", "right", "undone")
+MODES: Final = ("on", "shadow")
 RECOVERED: Final = ("stored", "incomplete", "purged", "unreadable")
 OUTCOMES: Final = (
     *("ok", "abandoned", "rate_limit", "too_large", "slow_down", "quota", "key", "model", "overloaded", "refused"),
@@ -103,11 +108,19 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
     "not_stored": (Counter, "Answers that were served and rightly not stored.", ("operation", "reason")),
     "tier_failures": (Counter, "Tiers that could not be asked and were passed over.", ("operation", "tier")),
     "entries_removed": (Counter, "Entries that went.", ("cause",)),
+    "shadow_hits": (Counter, "Semantic hits found and verified in shadow mode, and not served.", ("operation",)),
+    "shadow_similarity": (Histogram, "Cosine of those.", ("operation",)),
+    "feedback": (Counter, "Clients' verdicts on semantic hits.", ("operation", "verdict", "mode")),
+    "unrecorded_hits": (Counter, "Semantic hits that could not be recorded, so that no feedback can name them.", ()),
     "recovered_generations": (Counter, "Generations of an earlier process found in the spool.", ("outcome",)),
 }
 """Name without prefix and `_total`: type, help, labels. Those of the process and of garbage collection come from the library."""
 
-_BUCKETS: Final[Mapping[str, Sequence[float]]] = {"hit_similarity": SIMILARITIES, "candidate_similarity": SIMILARITIES}
+_BUCKETS: Final[Mapping[str, Sequence[float]]] = {
+    "hit_similarity": SIMILARITIES,
+    "candidate_similarity": SIMILARITIES,
+    "shadow_similarity": SIMILARITIES,
+}
 
 
 class PrometheusMetrics:
@@ -153,6 +166,8 @@ class PrometheusMetrics:
                 self._of("entries_removed", _one(cause, CAUSES)).inc(count)
             case Recovered(outcome):
                 self._of("recovered_generations", _one(outcome, RECOVERED)).inc()
+            case ShadowHit() | FeedbackGiven() | HitsUnrecorded():
+                self._judged(event)
             case _:
                 assert_never(event)
 
@@ -172,6 +187,16 @@ class PrometheusMetrics:
         self._of("candidates", operation, verdict).inc()
         self._of("candidate_similarity", operation, verdict).observe(event.similarity)
         self._of("verification_duration_seconds", operation).observe(event.seconds)
+
+    def _judged(self, event: ShadowHit | FeedbackGiven | HitsUnrecorded) -> None:
+        match event:
+            case ShadowHit(operation, similarity):
+                self._of("shadow_hits", _operation(operation)).inc()
+                self._of("shadow_similarity", _operation(operation)).observe(similarity)
+            case FeedbackGiven(operation, verdict, mode):
+                self._of("feedback", _operation(operation), _one(verdict, JUDGEMENTS), _one(mode, MODES)).inc()
+            case HitsUnrecorded(count):
+                self._metrics["unrecorded_hits"].inc(count)
 
     def _upstream(self, event: UpstreamCalled) -> None:
         operation, outcome, key = _operation(event.operation), _one(event.outcome, OUTCOMES), self._key(event.key_name)
@@ -203,7 +228,7 @@ class PrometheusMetrics:
             for decision, kind in DECISIONS:
                 self._of("requests", operation, decision, kind)
                 self._of("request_duration_seconds", operation, decision)
-            for name in ("hit_similarity", "upstream_queue_seconds", "spent_usd", "saved_usd"):
+            for name in ("hit_similarity", "upstream_queue_seconds", "spent_usd", "saved_usd", "shadow_hits"):
                 self._of(name, operation)
             for name, words in (
                 ("misses", REASONS), ("candidates", VERDICTS), ("store_failures", STAGES),
@@ -211,6 +236,9 @@ class PrometheusMetrics:
             ):  # fmt: skip
                 for word in words:
                     self._of(name, operation, word)
+            for verdict in JUDGEMENTS:
+                for mode in MODES:
+                    self._of("feedback", operation, verdict, mode)
         for cause in CAUSES:
             self._of("entries_removed", cause)
         for outcome in RECOVERED:

@@ -23,6 +23,7 @@ class Asked:
     prompt: the text that is compared by meaning. semantic: whether it may be; False means exact only (the reason is in `why_exact`).
     verbatim: white space in the prompt is kept (chat: it may be code); otherwise it is normalised outside quotes (images).
     model: as asked, None if absent. context: everything else that changes the output, plain JSON; part of the partition.
+    volatile: the right answer changes soon, so it is kept for a short time only.
     n: how many outputs are wanted where they accumulate in one entry (images); 1 otherwise.
     body: the request as it was sent.
     """
@@ -37,6 +38,7 @@ class Asked:
     semantic: bool = True
     why_exact: str = ""
     verbatim: bool = False
+    volatile: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Chat: `POST {base}/chat/completions` (OpenAI's API, types of openai-python 3.57, November 2026).
 
-Only the last user turn is compared by meaning; system prompt, tools, all earlier turns and every parameter are the partition.
+Only the last user turn is compared by meaning; system prompt, tools, all earlier turns and every parameter are the partition. A turn
+that asks about now or about the asker, or for something to be done (`volatile`), is exact-only and kept for a short time.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cache_service.operations.parameters import (
     is_integer,
     split_context,
 )
+from cache_service.operations.volatile import why_volatile
 from cache_service.store.entry import Output
 from cache_service.upstream.base import Cost
 
@@ -115,6 +117,7 @@ class Chat:
         check_types(body, PARAMETERS)
         context = split_context(body, PARAMETERS, DELIVERY_ONLY | {"messages", "model"})
         prompt, turns, why_exact = _last_user_turn(messages)
+        why = why_volatile(prompt)
         return Asked(
             operation=self.name,
             prompt=prompt,
@@ -122,9 +125,10 @@ class Chat:
             context={**context, "messages": turns},
             body=body,
             stream=bool(body.get("stream")),
-            semantic=not why_exact,
-            why_exact=why_exact,
+            semantic=not (why_exact or why),
+            why_exact=why_exact or why,
             verbatim=True,
+            volatile=bool(why),
         )
 
     def forward(self, asked: Asked, *, prompt: str, n: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 - Acknowledged means durable: when `put` or `purge` returns, a kill -9 or a power cut loses nothing of it.
 - Every change (store, add outputs, replace, expire, purge) is a row in `changes`, numbered by one counter row that is
   updated as the last statement before the commit, so that a reader who polls `number > last` misses none.
+- Feedback on semantic hits is durable and numbered by the same counter; the hits it speaks of are a bounded record beside it.
 - A purge is a predicate with a number, read inside each store's transaction: what began before it isn't stored.
 
 Raised: `StoreError` and its subclasses (`StoreCorrupt`, `StoreReadOnly`, `SchemaMismatch`).
@@ -19,14 +20,27 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cache_service.store.entry import Entry, NewEntry, Output, PurgePredicate, SpoolHeader, StoredVector
+from cache_service.store.entry import (
+    Entry,
+    Feedback,
+    Judgement,
+    NewEntry,
+    Output,
+    PurgePredicate,
+    ServedHit,
+    SpoolHeader,
+    StoredVector,
+)
 
 OnConflict: TypeAlias = Literal["append", "replace", "keep"]
 """What `put` does when the exact key is there already: add the outputs, put them in place of the old ones, or change nothing."""
 
 
 class ChangeKind(StrEnum):
-    """What happened to an entry: after `expired`, `purged` and `quarantined` it is gone, after the others a follower looks again."""
+    """What happened to an entry: after `expired`, `purged` and `quarantined` it is gone, after the others a follower looks again.
+
+    `judged`: a client judged a hit, or that was undone; no entry changed.
+    """
 
     STORED = "stored"
     OUTPUTS_ADDED = "outputs-added"
@@ -35,11 +49,12 @@ class ChangeKind(StrEnum):
     PURGED = "purged"
     QUARANTINED = "quarantined"
     RE_EMBEDDED = "re-embedded"
+    JUDGED = "judged"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of the change feed. Numbers have no gaps; `entry_id` is 0 in the row of a purge that took no entry."""
+    """One row of the change feed. Numbers have no gaps; `entry_id` is 0 in the row of a purge that took no entry, and of feedback."""
 
     number: int
     kind: ChangeKind
@@ -176,6 +191,33 @@ class EntryStore(Protocol):
 
     async def aclose(self) -> None:
         """Closes connections; idempotent."""
+
+
+class FeedbackStore(Protocol):
+    """The record of served semantic hits, and what clients said of them. A namespace never sees another's."""
+
+    async def record_hits(self, hits: Sequence[ServedHit]) -> None:
+        """Adds hits, in the order in which they were served; one durable transaction."""
+
+    async def find_hit(
+        self, *, namespace: str, key: str | None = None, request_id: str | None = None
+    ) -> ServedHit | None:
+        """The newest recorded hit of the namespace with that exact key (asked or stored) or request id; None if there is none."""
+
+    async def trim_hits(self, *, keep: int) -> int:
+        """Deletes all but the newest `keep` hits; returns how many went."""
+
+    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str) -> Feedback:
+        """Files a verdict; durable. Its number is a change of its own in the feed."""
+
+    async def undo_feedback(self, number: int) -> Feedback | None:
+        """Marks the feedback as undone, and leaves it in the record; durable and idempotent. None if there is no such feedback."""
+
+    async def feedback_after(self, number: int) -> list[Feedback]:
+        """Every feedback given or undone with a larger change number, oldest first."""
+
+    async def list_feedback(self, *, namespace: str | None, before: int | None, limit: int) -> list[Feedback]:
+        """The newest feedback first, undone or not, with the prompts where they are stored; numbers smaller than `before`."""
 
 
 class BlobStore(Protocol):

@@ -19,7 +19,7 @@ from cache_service.errors import StoreCorrupt
 from cache_service.store import feed, reading, removal
 from cache_service.store.base import ChangeKind, Problem
 from cache_service.store.rows import Row, predicate_from_text, vector_from
-from cache_service.store.tables import LIVE, changes, counter, entries, outputs, purges, tags, vectors
+from cache_service.store.tables import LIVE, changes, counter, entries, feedback, outputs, purges, tags, vectors
 
 PAGE = 500
 """Entries read at once."""
@@ -135,16 +135,18 @@ async def _feed(connection: AsyncConnection) -> list[Finding]:
     """The counter against what it has numbered, holes, and purges that can't be read."""
     findings = []
     position = await feed.position(connection)
-    newest_change, kept, newest_purge = (
+    newest_change, kept, newest_purge, newest_feedback, newest_undone = (
         await connection.execute(
             sa.select(
                 sa.select(sa.func.max(changes.c.number)).scalar_subquery(),
                 sa.select(sa.func.count()).select_from(changes).scalar_subquery(),
                 sa.select(sa.func.max(purges.c.number)).scalar_subquery(),
+                sa.select(sa.func.max(feedback.c.number)).scalar_subquery(),
+                sa.select(sa.func.max(feedback.c.undone)).scalar_subquery(),
             )
         )
     ).one()
-    newest = max(newest_change or 0, newest_purge or 0)
+    newest = max(number or 0 for number in (newest_change, newest_purge, newest_feedback, newest_undone))
     if position.number < newest:
         problem = Problem("counter-behind", f"counter {position.number}, newest number {newest}")
         findings.append(Finding(problem, _set_counter(newest)))

@@ -1,10 +1,10 @@
-"""What is stored: an entry (one canonical request) and its ordered outputs; and the predicate of a purge. Pure values."""
+"""What is stored: an entry (one canonical request) and its ordered outputs, a purge's predicate, hits and feedback. Pure values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -157,6 +157,48 @@ class PurgePredicate:
             and (self.model is None or self.model == entry.model)
             and (self.created_before is None or entry.created_at < self.created_before)
         )
+
+
+Judgement: TypeAlias = Literal["wrong", "right"]
+"""What a client says of a semantic hit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedHit:
+    """One prompt answered with what another prompt had made: a semantic hit, a join by meaning, or missing outputs added to it.
+
+    asked_*, stored_*: exact key and prompt digest of the request and of the entry that answered it. at: Unix seconds.
+    shadow: it was found and verified, but something of its own was generated.
+    """
+
+    namespace: str
+    operation: str
+    request_id: str
+    asked_key: str
+    asked_digest: str
+    stored_key: str
+    stored_digest: str
+    similarity: float
+    at: float
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A client's verdict on a semantic hit. number: its place in the change feed, and its id. at: Unix seconds.
+
+    client: name of the client key. undone: number of the change that undid it, None while it holds.
+    asked_prompt, stored_prompt: where they are (still) prompts of entries, and only in lists.
+    """
+
+    number: int
+    hit: ServedHit
+    verdict: Judgement
+    client: str
+    at: float
+    undone: int | None = None
+    asked_prompt: str | None = None
+    stored_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
-"""Entries in SQL: the same code on SQLite and PostgreSQL. What each question asks stands in `reading`, what a store does in
-`storing`, what a purge does in `removal`, and how changes are numbered in `feed`.
+"""Entries and feedback in SQL: the same code on SQLite and PostgreSQL. What each question asks stands in `reading`, what a store does in
+`storing`, what a purge does in `removal`, hits and feedback in `judging`, and how changes are numbered in `feed`.
 
 A row that isn't what was written is quarantined when it is met, and counts as not there.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from cache_service.errors import StoreError
-from cache_service.store import checks, feed, reading, removal, storing
+from cache_service.store import checks, feed, judging, reading, removal, storing
 from cache_service.store.base import (
     Change,
     FeedPosition,
@@ -24,7 +24,16 @@ from cache_service.store.base import (
     VectorRow,
 )
 from cache_service.store.engine import Database
-from cache_service.store.entry import Entry, NewEntry, Output, PurgePredicate, StoredVector
+from cache_service.store.entry import (
+    Entry,
+    Feedback,
+    Judgement,
+    NewEntry,
+    Output,
+    PurgePredicate,
+    ServedHit,
+    StoredVector,
+)
 from cache_service.store.migrations import require_current
 
 ATTEMPTS = 10
@@ -47,7 +56,7 @@ async def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Sql
 
 
 class SqlEntryStore:
-    """An `EntryStore` on a database; `base` says what each method promises."""
+    """An `EntryStore` and a `FeedbackStore` on a database; `base` says what each method promises."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
         self._database = database
@@ -158,6 +167,36 @@ class SqlEntryStore:
             for blob in page:
                 yield blob
             after = page[-1]
+
+    async def record_hits(self, hits: Sequence[ServedHit]) -> None:
+        """One transaction."""
+        await self._database.write(lambda c: judging.record_hits(c, hits))
+
+    async def find_hit(
+        self, *, namespace: str, key: str | None = None, request_id: str | None = None
+    ) -> ServedHit | None:
+        """One statement."""
+        return await self._database.read(lambda c: judging.find_hit(c, namespace, key, request_id))
+
+    async def trim_hits(self, *, keep: int) -> int:
+        """One transaction."""
+        return await self._database.write(lambda c: judging.trim_hits(c, keep))
+
+    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str) -> Feedback:
+        """One transaction."""
+        return await self._database.write(lambda c: judging.add(c, hit, verdict, client, at=self._clock()))
+
+    async def undo_feedback(self, number: int) -> Feedback | None:
+        """One transaction."""
+        return await self._database.write(lambda c: judging.undo(c, number, at=self._clock()))
+
+    async def feedback_after(self, number: int) -> list[Feedback]:
+        """One statement."""
+        return await self._database.read(lambda c: judging.after(c, number))
+
+    async def list_feedback(self, *, namespace: str | None, before: int | None, limit: int) -> list[Feedback]:
+        """One statement."""
+        return await self._database.read(lambda c: judging.newest(c, namespace, before, limit))
 
     async def aclose(self) -> None:
         """Waits for writes under way."""

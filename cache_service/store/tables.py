@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -116,3 +116,38 @@ counter = sa.Table(
     sa.Column("trimmed", sa.BigInteger, nullable=False),  # number of the newest purge that is no longer kept
     sa.CheckConstraint("id = 1", name="one_row"),
 )
+
+_PAIR = ("asked_key", "asked_digest", "stored_key", "stored_digest")
+
+hits = sa.Table(
+    "hits",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in _PAIR),
+    sa.Column("similarity", sa.Double, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("shadow", sa.Boolean, nullable=False),
+    *(sa.Index(f"ix_hits_namespace_{name}", "namespace", name) for name in ("request_id", "asked_key", "stored_key")),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("undone", sa.BigInteger, index=True),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in _PAIR),
+    sa.Column("similarity", sa.Double, nullable=False),
+    sa.Column("hit_at", sa.Double, nullable=False),
+    sa.Column("shadow", sa.Boolean, nullable=False),
+    sa.CheckConstraint("verdict IN ('wrong', 'right')", name="verdict"),
+)
+"""Holds the hit whole: the record of hits is bounded, feedback is kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -16,15 +16,18 @@ from cache_service.api.app import create_app
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.errors import StoreCorrupt
+from cache_service.feedback import Policy, Standing
 from cache_service.instrumentation.events import Event
 from cache_service.instrumentation.prometheus import PrometheusMetrics
+from cache_service.jobs.feedback import FeedbackKeeper
+from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
 from cache_service.service import Service
 from cache_service.store.base import Purged
-from cache_service.store.entry import Output, PurgePredicate
+from cache_service.store.entry import Feedback, Judgement, Output, PurgePredicate, ServedHit
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.upstream import FakeUpstream
 
@@ -43,6 +46,7 @@ class Asked:
     caller: Caller
     directives: Directives
     tags: frozenset[str]
+    request_id: str = ""
 
 
 class FakeCache:
@@ -63,9 +67,10 @@ class FakeCache:
         caller: Caller,
         directives: Directives,
         tags: frozenset[str] = frozenset(),
+        request_id: str = "",
     ) -> Result:
         self.operations[operation].parse(body)
-        self.asked.append(Asked(operation, body, caller, directives, tags))
+        self.asked.append(Asked(operation, body, caller, directives, tags, request_id))
         return await self.answer(self.asked[-1])
 
 
@@ -82,6 +87,9 @@ class FakeStore:
         self.predicates: list[tuple[str, PurgePredicate]] = []
         self.failed: str | None = None
         self.lookups: list[tuple[str, str, float]] = []
+        self.hits: list[ServedHit] = []
+        self.feedback: dict[int, Feedback] = {}
+        self.changes = 0
 
     async def readable_blob(self, sha256: str, *, namespace: str, now: float) -> Output | None:
         self.lookups.append((sha256, namespace, now))
@@ -100,6 +108,38 @@ class FakeStore:
 
     async def totals(self) -> dict[str, int]:
         return {"entries": 3, "outputs": 4, "blob_bytes": 5}
+
+    async def find_hit(
+        self, *, namespace: str, key: str | None = None, request_id: str | None = None
+    ) -> ServedHit | None:
+        self.lookups.append((request_id or key or "", namespace, 0.0))
+        for hit in reversed(self.hits):
+            named = hit.request_id == request_id if request_id is not None else key in (hit.asked_key, hit.stored_key)
+            if named and hit.namespace == namespace:
+                return hit
+        return None
+
+    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str) -> Feedback:
+        self.changes += 1
+        self.feedback[self.changes] = Feedback(self.changes, hit, verdict, client, 1000.0)
+        return self.feedback[self.changes]
+
+    async def undo_feedback(self, number: int) -> Feedback | None:
+        if number in self.feedback and self.feedback[number].undone is None:
+            self.changes += 1
+            self.feedback[number] = replace(self.feedback[number], undone=self.changes)
+        return self.feedback.get(number)
+
+    async def feedback_after(self, number: int) -> list[Feedback]:
+        return [one for one in self.feedback.values() if max(one.number, one.undone or 0) > number]
+
+    async def list_feedback(self, *, namespace: str | None, before: int | None, limit: int) -> list[Feedback]:
+        fits = [
+            one
+            for one in reversed(self.feedback.values())
+            if namespace in (None, one.hit.namespace) and (before is None or one.number < before)
+        ]
+        return fits[:limit]
 
 
 class FakeBlobs:
@@ -163,8 +203,13 @@ def make_bench(*, upstream: FakeUpstream | None = None, not_ready: list[str] | N
         real[0], real[1], FakeEmbedder(), forget=lambda predicate: None, catch_up=catch_up, hook=hook,
         default_similarity=0.92, now=lambda: 1000.0,
     )  # fmt: skip
+    keeper = FeedbackKeeper(
+        real[0], HitLog(real[0], hook=hook, keep=1000), Standing(Policy({"images": 0.01, "chat": 0.02})), hook=hook,
+        threshold=0.92, now=lambda: 1000.0,
+    )  # fmt: skip
     service = Service(
-        settings=Settings(**settings), cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger, hook=hook,
+        settings=Settings(**settings), cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
+        feedback=keeper, hook=hook,
         render_metrics=metrics.render, admin_token=SecretStr(ADMIN_TOKEN), not_ready=lambda: reasons,
         announce=lambda url: None,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from tests.fakes.upstream import FakeUpstream, planned
 
 JSON = "application/json"
 IMAGES, CHAT, GENERATE, PURGE = "/v1/images/generations", "/v1/chat/completions", "/v1/generate", "/admin/purge"
+FEEDBACK = "/v1/feedback"
 
 
 def _bodies(path: str, broken: bytes) -> bytes:
@@ -29,6 +30,7 @@ def _bodies(path: str, broken: bytes) -> bytes:
         CHAT: b'{"messages":[{"role":"user","content":"a"}],"extra":%s}',
         GENERATE: b'{"operation":"images","request":{"prompt":"a","extra":%s}}',
         PURGE: b'{"key":%s}',
+        FEEDBACK: b'{"verdict":"wrong","key":%s}',
     }
     return wrappers[path] % broken
 
@@ -48,7 +50,7 @@ BROKEN_VALUES = {
 }
 
 
-@pytest.mark.parametrize("path", [IMAGES, CHAT, GENERATE, PURGE])
+@pytest.mark.parametrize("path", [IMAGES, CHAT, GENERATE, PURGE, FEEDBACK])
 @pytest.mark.parametrize("broken", BROKEN_VALUES.values(), ids=BROKEN_VALUES)
 async def test_broken_json_is_a_clear_400(path: str, broken: bytes) -> None:
     """In the route's envelope; the cache isn't asked and nothing is purged."""
@@ -81,6 +83,11 @@ WRONG_BODIES: dict[str, list[Any]] = {
         {"operation": "images", "request": {"prompt": "a"}, "cache": {"similarity": 7}},
     ],
     PURGE: [{}, {"all": True}, {"prompt": 5}, {"unknown": 1}],
+    FEEDBACK: [
+        {}, {"verdict": "wrong"}, {"key": "a"}, {"key": "a", "verdict": "bad"}, {"key": "a", "verdict": ["wrong"]},
+        {"key": 5, "verdict": "wrong"}, {"key": "", "verdict": "wrong"}, {"key": "a" * 257, "verdict": "wrong"},
+        {"key": "a", "request_id": "b", "verdict": "wrong"}, {"key": "a", "verdict": "wrong", "verdikt": 1},
+    ],
 }  # fmt: skip
 
 
@@ -95,7 +102,7 @@ async def test_wrong_members_are_a_clear_400(path: str, body: Any) -> None:
     assert not bench.cache.asked
 
 
-@pytest.mark.parametrize("path", [IMAGES, CHAT, GENERATE, PURGE])
+@pytest.mark.parametrize("path", [IMAGES, CHAT, GENERATE, PURGE, FEEDBACK])
 @pytest.mark.parametrize(
     "headers",
     [
@@ -126,7 +133,7 @@ async def test_parameters_of_the_type_are_fine(content_type: str) -> None:
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("path", [IMAGES, CHAT, GENERATE, PURGE, "/v1/models"])
+@pytest.mark.parametrize("path", [IMAGES, CHAT, GENERATE, PURGE, FEEDBACK, "/v1/models"])
 async def test_another_method_names_those_that_are_there(path: str) -> None:
     """405 with `Allow`, in the route's envelope."""
     async with make_bench().client(ADMIN_TOKEN) as client:
@@ -163,7 +170,10 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/v1/blobs/" + "0" * 64): CLIENT,
     ("HEAD", "/v1/blobs/" + "0" * 64): CLIENT,
     ("GET", "/metrics"): CLIENT,
+    ("POST", FEEDBACK): CLIENT,
     ("POST", PURGE): ADMIN,
+    ("GET", "/admin/feedback"): ADMIN,
+    ("POST", "/admin/feedback/1/undo"): ADMIN,
     ("GET", "/admin/stats"): ADMIN,
     ("GET", "/livez"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
@@ -176,6 +186,7 @@ BODIES: dict[str, Any] = {
     CHAT: {"messages": [{"role": "user", "content": "a"}]},
     GENERATE: {"operation": "images", "request": {"prompt": "a"}},
     PURGE: {"key": "a", "dry_run": True},
+    FEEDBACK: {"key": "a", "verdict": "wrong"},
 }
 
 
@@ -205,7 +216,7 @@ async def test_every_route_is_in_the_matrix() -> None:
     names = {"clientKey": CLIENT, "adminToken": ADMIN}
     listed = {}
     for path, operations in document["paths"].items():
-        concrete = path.replace("{model}", "gpt-image-2").replace("{sha256}", "0" * 64)
+        concrete = path.replace("{model}", "gpt-image-2").replace("{sha256}", "0" * 64).replace("{id}", "1")
         for method, operation in operations.items():
             (needed,) = operation["security"] or [{}]
             listed[method.upper(), concrete] = names[next(iter(needed))] if needed else PUBLIC

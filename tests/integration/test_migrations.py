@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -16,11 +17,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.errors import ConfigurationError, SchemaMismatch
 from cache_service.store import migrations
-from cache_service.store.engine import Database
+from cache_service.store.engine import Database, create_private_file
 from cache_service.store.migrations import alembic_config, migrate
+from cache_service.store.rows import entry_values, output_values
 from cache_service.store.sql import open_store
-from cache_service.store.tables import REVISION, metadata
+from cache_service.store.tables import REVISION, entries, metadata, outputs
 from tests.fakes.databases import MakeDatabase
+from tests.fakes.entries import new_entry
+
+FIRST = new_entry("cat", vector=None)
+FIRST_ENTRY = {"id": 1, **entry_values(FIRST)}
+FIRST_OUTPUT = output_values(1, 0, FIRST.outputs[0])
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -76,6 +83,36 @@ async def test_migrating_twice_changes_nothing(empty_url: str) -> None:
     before = await store.position()
     await migrate(empty_url)
     assert await store.position() == before
+    await store.aclose()
+
+
+async def test_a_database_of_the_first_release_is_brought_up_with_all_that_is_in_it(empty_url: str) -> None:
+    """Entries, numbers and the epoch stay; hits and feedback begin empty."""
+    opened = Database(empty_url, migrating=True)
+    if opened.is_sqlite:
+        create_private_file(Path(opened.url.database or ""))
+
+    def to_first(connection: sa.Connection) -> None:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+    await opened.write(lambda c: c.run_sync(to_first))
+    await opened.write(lambda c: c.execute(sa.insert(entries), [FIRST_ENTRY]))
+    await opened.write(lambda c: c.execute(sa.insert(outputs), [FIRST_OUTPUT]))
+    await opened.write(lambda c: c.exec_driver_sql("UPDATE counter SET number = 7, epoch = 'kept'"))
+    await opened.aclose()
+    with pytest.raises(SchemaMismatch, match=r"0001.*migrate it first"):
+        await open_store(empty_url)
+    await migrate(empty_url)
+    store = await open_store(empty_url)
+    found = await store.find(FIRST.exact_key, embedding_model="m")
+    assert found is not None
+    assert (found.prompt, found.outputs) == (FIRST.prompt, FIRST.outputs)
+    feed = await store.position()
+    assert (feed.number, feed.epoch) == (7, "kept")
+    assert await store.feedback_after(0) == []
+    assert await store.check(fix=False) == []
     await store.aclose()
 
 

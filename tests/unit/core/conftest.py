@@ -17,16 +17,19 @@ from PIL import Image
 
 from cache_service.answer import Caller, Failed, Result, Served
 from cache_service.decision import Directives
+from cache_service.feedback import Policy, Standing
 from cache_service.generation import Generator, Outcome
 from cache_service.index.faiss import FaissIndex
 from cache_service.instrumentation.events import Event
+from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.follow import Follower
+from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
 from cache_service.responses import Responses
-from cache_service.semantic_cache import SemanticCache
+from cache_service.semantic_cache import Mode, SemanticCache
 from cache_service.semantic_tier import SemanticTier
 from cache_service.single_flight import SingleFlight
 from cache_service.store.blobs import FileBlobStore
@@ -79,14 +82,22 @@ class World:
     purger: Purger
     directory: Path
     events: list[Event]
+    hits: HitLog
+    keeper: FeedbackKeeper
+    modes: dict[str, Mode]
     clock: dict[str, float] = field(default_factory=lambda: {"now": 1_800_000_000.0})
 
     async def ask(
         self, body: str | Mapping[str, Any], operation: str = "images", namespace: str = "default", **directives: Any
     ) -> Result:
         request = {"prompt": body, "model": "m"} if isinstance(body, str) else body
+        request_id = directives.pop("request_id", "")
         return await self.cache.get_or_generate(
-            operation, request, caller=Caller(namespace, "tester"), directives=Directives(**directives)
+            operation,
+            request,
+            caller=Caller(namespace, "tester"),
+            directives=Directives(**directives),
+            request_id=request_id,
         )
 
     async def served(self, *args: Any, **kwargs: Any) -> Served:
@@ -152,7 +163,7 @@ async def build(
         blobs=blobs,
         spool=FileSpool(directory / "spool"),
         follower=follower,
-        ttl={"chat": 100.0},
+        ttl={"chat": 100.0, "volatile": 60.0},
         price=price,
         hook=events.append,
         embedding_model=embedder.model_id,
@@ -170,6 +181,10 @@ async def build(
         embed_timeout=5.0,
         verify_timeout=5.0,
     )
+    hits = HitLog(store, hook=events.append, keep=1000)
+    standing = Standing(Policy({"images": 0.01, "chat": 0.02}))
+    keeper = FeedbackKeeper(store, hits, standing, hook=events.append, threshold=0.92, now=now)
+    modes: dict[str, Mode] = {}
     cache = SemanticCache(
         operations=operations,
         store=store,
@@ -179,6 +194,9 @@ async def build(
         flights=flights,
         responses=Responses(blobs, price),
         hook=events.append,
+        standing=standing,
+        record=hits.add,
+        modes=modes,
         threshold=0.92,
         generation_timeout=60.0,
         now=now,
@@ -194,8 +212,9 @@ async def build(
         now=now,
     )
     return World(
-        cache, store, blobs, index, embedder, upstream, generator, follower, flights, purger, directory, events
-    )
+        cache, store, blobs, index, embedder, upstream, generator, follower, flights, purger, directory, events,
+        hits, keeper, modes,
+    )  # fmt: skip
 
 
 async def close(world: World) -> None:

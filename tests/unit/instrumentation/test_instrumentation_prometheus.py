@@ -15,9 +15,12 @@ from cache_service.instrumentation.events import (
     CandidateJudged,
     EntriesRemoved,
     Event,
+    FeedbackGiven,
+    HitsUnrecorded,
     NotStored,
     Recovered,
     RequestServed,
+    ShadowHit,
     StepTimed,
     StoreFailed,
     TierFailed,
@@ -82,6 +85,12 @@ COUNTED: list[tuple[Event, dict[str, float]]] = [
     (NotStored("images", "purged"), {'not_stored_total{operation="images",reason="purged"}': 1}),
     (TierFailed("chat", "verifier"), {'tier_failures_total{operation="chat",tier="verifier"}': 1}),
     (EntriesRemoved("expired", 5), {'entries_removed_total{cause="expired"}': 5}),
+    (
+        ShadowHit("images", 0.97),
+        {'shadow_hits_total{operation="images"}': 1, 'shadow_similarity_count{operation="images"}': 1},
+    ),
+    (FeedbackGiven("chat", "wrong", "on"), {'feedback_total{mode="on",operation="chat",verdict="wrong"}': 1}),
+    (HitsUnrecorded(3), {"unrecorded_hits_total": 3}),
     (Recovered("stored"), {'recovered_generations_total{outcome="stored"}': 1}),
 ]
 
