@@ -52,8 +52,10 @@ class Slots:
         """A call ended, however."""
         self.in_flight -= 1
 
-    def answered(self) -> None:
-        """A call went well."""
+    def answered(self, started_at: float = float("inf")) -> None:
+        """A call went well. One that had started before the last cut doesn't say that the spell is over."""
+        if started_at < self.cut_at:
+            return
         self.lost_share *= 1 - RECENT
         if self.restored:
             self.limit, self.restored, self.cuts, self.lost_share = self.restored, 0.0, 0, 0.0

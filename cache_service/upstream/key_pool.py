@@ -250,7 +250,7 @@ class KeyPools:
         """The call went well. `tokens`: what it used by the upstream's count, None if that isn't known."""
         pool = ticket.pool.current
         pool.slots.release()
-        pool.slots.answered()
+        pool.slots.answered(ticket.at)
         pool.out = ticket.key.out = None
         model = pool.models.get(ticket.wanted.model)
         if model is not None:

@@ -56,6 +56,16 @@ def test_some_slots_always_remain() -> None:
         assert slots.free
 
 
+def test_answers_to_calls_from_before_a_spell_do_not_end_it() -> None:
+    """They come for a minute, and each would let the slots be cut anew, until the floor is all that is left to restore."""
+    slots = Slots(most=60)
+    for second in range(60):
+        slots.lost(started_at=float(second), now=second + 0.5)
+        slots.answered(started_at=-10.0)
+    slots.answered(started_at=60.0)
+    assert int(slots.limit) == 42
+
+
 def test_the_first_answer_ends_a_spell() -> None:
     """The pacing holds the rate, so nothing is gained by creeping up; and more come with clean answers."""
     slots = Slots(most=60)
