@@ -303,3 +303,32 @@ async def test_a_volatile_turn_is_served_exactly_only_and_for_a_minute(world: Wo
     assert (await world.served(shouted, "chat")).report.reason == "exact only"
     world.clock["now"] += 61
     assert (await world.served(asked, "chat")).report.reason == "expired"
+
+
+async def test_a_join_that_finds_the_answer_already_stored_can_be_judged_too(world: World) -> None:
+    """Another node stored it between the leader's look and its generation; the follower asked with other words."""
+    one = {"model": "m", "messages": [{"role": "user", "content": CUBE}]}
+    two = {"model": "m", "messages": [{"role": "user", "content": AGAIN}]}
+    world.close_together(CUBE, AGAIN)
+    key = (await world.served(one, "chat")).report.key
+    entry = await world.store.find(key, embedding_model=world.embedder.model_id)
+    await world.purger.purge(PurgeRequest(namespace="default"))
+    looks = asyncio.Event()
+
+    async def sufficient(exact_key: str, enough: int) -> Any:
+        await looks.wait()
+        return entry
+
+    world.generator._sufficient = sufficient  # type: ignore[method-assign]
+    waits = follows(world)
+    leader = asyncio.create_task(world.served(one, "chat"))
+    await waits.wait()
+    waits = follows(world)
+    follower = asyncio.create_task(world.served(two, "chat", request_id="joined"))
+    await waits.wait()
+    looks.set()
+    await leader
+    served = await follower
+    assert (served.report.decision, served.report.kind, served.report.matched_prompt) == ("hit", "semantic", CUBE)
+    assert (await world.keeper.give(ALICE, "wrong", request_id="joined")).denied
+    assert len(world.upstream.calls) == 1
