@@ -19,6 +19,9 @@ from cache_service.errors import ConfigurationError
 PREFIX = "CACHE_SERVICE_"
 CONFIG_VARIABLE = "CACHE_SERVICE_CONFIG"
 
+PROFILES = {"strict": 0.92, "verified": 0.85}
+"""Least cosine of a candidate. Every candidate is verified under either; the lower floor finds more paraphrases."""
+
 
 def _comma_separated(value: object) -> object:
     """Splits text at commas: "a, b" from a variable becomes ("a", "b"); lists from TOML stay."""
@@ -110,8 +113,15 @@ class Settings(BaseModel):
         description="Seconds the built-in simulator takes for an answer; `real` for the latencies of real models.",
     )
 
-    similarity_threshold: float = Field(
-        default=0.92, ge=0, le=1, description="Least cosine similarity of a semantic hit."
+    profile: Literal["strict", "verified"] = Field(
+        default="strict",
+        description="How close a candidate must be before it is verified: `strict` cosine 0.92, `verified` 0.85.",
+    )
+    similarity_threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Least cosine similarity of a semantic hit; the profile's (0.92) if unset.",
     )
     search_candidates: int = Field(
         default=5, ge=1, le=100, description="Candidates that are verified at most for one prompt."
@@ -162,6 +172,11 @@ class Settings(BaseModel):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
+
+    @property
+    def threshold(self) -> float:
+        """Least cosine of a semantic hit."""
+        return PROFILES[self.profile] if self.similarity_threshold is None else self.similarity_threshold
 
     @property
     def uses_simulator(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,8 +42,8 @@ class Service:
     """One running service.
 
     hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
-    not_ready: reasons why `/readyz` says 503, empty when ready. draining: set when the process has been told to stop.
-    aclose: finishes what is in flight within the grace time, then closes everything.
+    not_ready: why nothing can be stored any more until a restart; empty while all is well. draining: the process is to stop.
+    announce: says in the data directory's lock where the service answers.
     """
 
     settings: Settings
@@ -56,6 +56,6 @@ class Service:
     render_metrics: Callable[[], tuple[bytes, str]]
     admin_token: SecretStr
     not_ready: Callable[[], list[str]]
-    aclose: Callable[[], Awaitable[None]]
+    announce: Callable[[str | None], None]
     draining: bool = False
     in_flight: set[object] = field(default_factory=set)

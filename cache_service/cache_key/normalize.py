@@ -11,29 +11,51 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterator
 
-# A quoted part, or a run of white space. A quote mark that never closes is no quote (an apostrophe, inches).
-# Single straight quotes count only around a word boundary, so that "don't … can't" isn't taken for a quotation.
-_QUOTED_OR_SPACE = re.compile(
-    r"""
-    (?P<quoted>
-        "[^"]*" | “[^”]*” | „[^“”]*[“”] | «[^»]*» | »[^«]*« | ‘[^’]*’(?!\w) | (?<!\w)'[^']*'(?!\w) | `[^`]*`
-        | 「[^」]*」 | 『[^』]*』
-    )
-    | (?P<space>\s+)
-    """,
-    re.VERBOSE,
-)
+# Opening mark → the pattern that closes it. Straight single quotes count only at a word's edge, so that "don't … can't" is no
+# quotation. A mark that never closes is no quote (an apostrophe, inches).
+_CLOSING = {
+    '"': re.compile('"'),
+    "“": re.compile("”"),
+    "„": re.compile("[“”]"),
+    "«": re.compile("»"),
+    "»": re.compile("«"),
+    "‘": re.compile(r"’(?!\w)"),
+    "'": re.compile(r"'(?!\w)"),
+    "`": re.compile("`"),
+    "「": re.compile("」"),
+    "『": re.compile("』"),
+}
+_OPENING = re.compile(r"""["“„«»‘`「『]|(?<!\w)'""")
+_SPACE = re.compile(r"\s+")
 
 
 def normalise(prompt: str, *, verbatim: bool) -> str:
-    """The prompt as it enters the key; idempotent. verbatim: keep white space (chat)."""
+    """The prompt as it enters the key; idempotent, linear in its length. verbatim: keep white space (chat)."""
     composed = unicodedata.normalize("NFC", prompt)
     if verbatim:
         return composed
-    return _QUOTED_OR_SPACE.sub(lambda match: match["quoted"] or " ", composed).strip()
+    return "".join(text if quoted else _SPACE.sub(" ", text) for quoted, text in _parts(composed.strip())).strip()
 
 
 def prompt_digest(prompt: str) -> str:
     """SHA-256 (hex) of the prompt without regard to white space, so that a purge by prompt finds it in every operation."""
     return hashlib.sha256(normalise(prompt, verbatim=False).encode()).hexdigest()
+
+
+def _parts(text: str) -> Iterator[tuple[bool, str]]:
+    """The text in order, cut into (is it quoted, with its marks?, part). Each kind of mark is searched in vain only once."""
+    start = position = 0
+    never_closes: set[str] = set()
+    while opening := _OPENING.search(text, position):
+        mark = opening.group()
+        closing = None if mark in never_closes else _CLOSING[mark].search(text, opening.end())
+        if closing is None:
+            never_closes.add(mark)
+            position = opening.end()
+            continue
+        yield False, text[start : opening.start()]
+        yield True, text[opening.start() : closing.end()]
+        start = position = closing.end()
+    yield False, text[start:]

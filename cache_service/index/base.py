@@ -3,6 +3,8 @@
 The index is *derived*: SQL is the truth, and an index that is lost, older or of another database costs time, never data.
 It remembers the number of the last change it has applied, so that a follower catches up from there.
 A search never leaves its partition: the partition is part of the search, not a filter after it.
+
+Raised: `StoreError` by `add` and `save` where the file system fails (a full disk); the index is then as it was before.
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ class VectorIndex(Protocol):
         """Number of entries that can be found."""
 
     def add(self, entry_id: int, partition: str, vector: Vector) -> None:
-        """Makes the entry findable in `partition`; replaces its vector (and partition) if it is already there."""
+        """Makes the entry findable in `partition`; replaces its vector (and partition) if it is already there.
+
+        A vector that is damaged (not finite, not of unit length) makes the entry unfindable: it fails closed, and a follower goes on.
+        """
 
     def remove(self, entry_id: int) -> None:
         """Makes the entry unfindable; an unknown id is no error."""
@@ -68,7 +73,10 @@ class VectorIndex(Protocol):
         """Writes a snapshot that `load` trusts by its digest; atomic; at most one at a time."""
 
     async def load(self, *, epoch: str, model_id: str) -> bool:
-        """Loads the snapshot if it belongs to `epoch` and `model_id` and its digest is ours; False leaves the index empty."""
+        """Loads the snapshot if it belongs to `epoch` and `model_id` and its digest is ours; False leaves the index empty.
+
+        Called once before the first `add`, also by who knows that there is no snapshot: it says whose vectors these are.
+        """
 
     async def aclose(self) -> None:
         """Releases files; idempotent."""

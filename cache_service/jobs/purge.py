@@ -86,7 +86,7 @@ class Purger:
         purged = await self._store.purge(predicate)
         self._forget(predicate)
         await self._catch_up()
-        await self._blobs.collect(purged.orphaned_blobs)
+        await self._blobs.collect(purged.orphaned_blobs, unreferenced=self._store.unreferenced)
         self._hook(EntriesRemoved("purged", purged.count))
         return PurgeResult(purged.count, dry_run=False, number=purged.number)
 

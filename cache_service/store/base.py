@@ -10,7 +10,7 @@ Raised: `StoreError` and its subclasses (`StoreCorrupt`, `StoreReadOnly`, `Schem
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,14 +19,14 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cache_service.store.entry import Entry, NewEntry, Output, PurgePredicate, SpoolHeader
+from cache_service.store.entry import Entry, NewEntry, Output, PurgePredicate, SpoolHeader, StoredVector
 
 OnConflict: TypeAlias = Literal["append", "replace", "keep"]
 """What `put` does when the exact key is there already: add the outputs, put them in place of the old ones, or change nothing."""
 
 
 class ChangeKind(StrEnum):
-    """What happened to an entry; a follower treats `stored` and `replaced` as "look again", the others as "gone"."""
+    """What happened to an entry: after `expired`, `purged` and `quarantined` it is gone, after the others a follower looks again."""
 
     STORED = "stored"
     OUTPUTS_ADDED = "outputs-added"
@@ -39,7 +39,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of the change feed."""
+    """One row of the change feed. Numbers have no gaps; `entry_id` is 0 in the row of a purge that took no entry."""
 
     number: int
     kind: ChangeKind
@@ -104,6 +104,10 @@ class Problem:
 class EntryStore(Protocol):
     """Entries in SQL."""
 
+    @property
+    def failed(self) -> str | None:
+        """Why nothing can be stored any more until a restart; None while all is well."""
+
     async def find(self, exact_key: str, *, embedding_model: str) -> Entry | None:
         """The entry with that key, live or expired; None if there is none or it is quarantined."""
 
@@ -111,7 +115,22 @@ class EntryStore(Protocol):
         """Those of the entries that exist and aren't quarantined, by id; one query."""
 
     async def put(self, new: NewEntry, on_conflict: OnConflict) -> Stored | RefusedByPurge:
-        """Stores the entry and its outputs in one durable transaction. The blobs it names must be durable already."""
+        """Stores the entry and its outputs in one durable transaction. The blobs it names must be durable already.
+
+        append: the entry keeps its age and envelope, gains the outputs and tags. Goes on to its end if the caller is cancelled.
+        """
+
+    async def set_vectors(self, stored: Mapping[int, StoredVector]) -> int:
+        """Files vectors of another embedding model, or analyses of another version, by entry id; durable.
+
+        Each takes the place of the entry's vector of that model. Returns how many of the entries exist and aren't quarantined.
+        """
+
+    async def quarantine(self, entry_ids: Collection[int]) -> int:
+        """Takes entries out of service without deleting them (a wrong hit, a blob that can't be read); durable.
+
+        The next `put` of their exact key replaces them, whatever its `on_conflict`. Returns how many were in service.
+        """
 
     async def position(self) -> FeedPosition:
         """The change feed's position; also the number to give a generation that begins now."""
@@ -141,7 +160,10 @@ class EntryStore(Protocol):
         """Deletes up to `limit` entries whose `expires_at` is before that time (Unix seconds)."""
 
     async def trim_changes(self, *, before: float) -> int:
-        """Deletes rows of the change feed and of purges older than that time; returns how many."""
+        """Deletes rows of the change feed and of purges older than that time; returns how many.
+
+        What began before a purge that is no longer kept is refused by `put`, since nobody knows what the purge named.
+        """
 
     async def totals(self) -> dict[str, int]:
         """Number of entries, outputs and bytes in blobs: {"entries": …, "outputs": …, "blob_bytes": …}."""
@@ -149,9 +171,8 @@ class EntryStore(Protocol):
     async def check(self, *, fix: bool) -> list[Problem]:
         """Looks for rows that contradict each other, runs the database's own check; mends what can be mended if `fix`."""
 
-    async def referenced_blobs(self) -> AsyncIterator[str]:
+    def referenced_blobs(self) -> AsyncIterator[str]:
         """Every blob digest that an output refers to, each at least once."""
-        yield ""
 
     async def aclose(self) -> None:
         """Closes connections; idempotent."""
@@ -160,14 +181,27 @@ class EntryStore(Protocol):
 class BlobStore(Protocol):
     """Pictures by the SHA-256 (hex) of their bytes. Immutable, so equal pictures are kept once."""
 
+    @property
+    def failed(self) -> str | None:
+        """Why nothing can be stored any more until a restart; None while all is well."""
+
     def writing(self, pictures: Sequence[bytes]) -> AbstractAsyncContextManager[list[str]]:
         """Makes the pictures durable and gives their digests in order; until the block ends they can't be collected."""
 
     async def read(self, sha256: str) -> bytes:
         """The bytes, checked against the digest. Raises StoreCorrupt if they are missing or don't match."""
 
-    async def collect(self, blobs: Iterable[str]) -> int:
-        """Deletes those of the blobs that nobody is writing; returns how many went. An unknown digest is no error."""
+    async def collect(
+        self,
+        blobs: Iterable[str],
+        *,
+        unreferenced: Callable[[Collection[str]], Awaitable[set[str]]] | None = None,
+    ) -> int:
+        """Deletes those of the blobs that nobody is writing; returns how many went. An unknown digest is no error.
+
+        unreferenced: `EntryStore.unreferenced`, asked while no writer can begin. Without it, a blob that was written and
+        committed between the caller's own question and this call would be lost.
+        """
 
     async def all(self) -> list[str]:
         """Every stored digest."""

@@ -30,6 +30,7 @@ class Call:
     path: below the base URL, "/images/generations". body: JSON bytes, or None for a GET.
     cost: reserved before the call. deadline: on the monotonic clock, for queueing, all attempts and the answer.
     model: chooses the pools; None where the client named none. stream: hand out pieces as they arrive.
+    priority: a larger one goes first, 0 is usual.
     """
 
     path: str
@@ -46,7 +47,7 @@ class Call:
 class Reply:
     """A 2xx answer.
 
-    headers: names in lower case. pieces: to be read once. key_name: which API key paid (its name, never the key).
+    headers: names in lower case, those that clients may see. pieces: to be read once. key_name: which API key paid (its name, never the key).
     queued, attempts: seconds waited for capacity, and calls made.
     """
 
@@ -84,7 +85,10 @@ class Upstream(Protocol):
         """True while the built-in simulator answers."""
 
     def send(self, call: Call) -> AbstractAsyncContextManager[Reply]:
-        """Reserves, calls, retries as allowed, settles; leaving the block ends the call and gives its slot back."""
+        """Reserves, calls, retries as allowed, settles; leaving the block ends the call and gives its slot back.
+
+        While the pieces of a stream are read, UpstreamUnreachable and UpstreamTimeout can still be raised.
+        """
 
     def pools(self) -> list[PoolUse]:
         """The limit pools as they stand."""

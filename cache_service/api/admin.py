@@ -1,0 +1,120 @@
+"""`/admin`: purging and numbers, for the bearer of the admin token. Nothing here runs or fetches what a body names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cache_service.api import descriptions
+from cache_service.api.access import Access
+from cache_service.api.exchange import read_object
+from cache_service.api.generate import refuse_unknown
+from cache_service.errors import InvalidRequest
+from cache_service.jobs.purge import PurgeRequest
+from cache_service.service import Service
+from cache_service.upstream.base import PoolUse
+
+MAX_TEXT: Final = 32_000  # characters, as an image prompt
+
+_Check = Callable[[Any], bool]
+_TEXT: tuple[str, _Check] = (
+    f"a string of 1 to {MAX_TEXT} characters",
+    lambda v: isinstance(v, str) and 1 <= len(v) <= MAX_TEXT,
+)
+_FLAG: tuple[str, _Check] = ("true or false", lambda v: isinstance(v, bool))
+_UNIT: tuple[str, _Check] = ("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+_SECONDS: tuple[str, _Check] = ("a number of seconds, 0 or more", lambda v: _is_number(v) and v >= 0)
+
+PURGE_MEMBERS: Final[Mapping[str, tuple[str, _Check]]] = {
+    "key": _TEXT,
+    "prompt": _TEXT,
+    "similar_to": _TEXT,
+    "similarity": _UNIT,
+    "tag": _TEXT,
+    "namespace": _TEXT,
+    "operation": _TEXT,
+    "model": _TEXT,
+    "older_than": _SECONDS,
+    "all": _FLAG,
+    "confirm": _TEXT,
+    "dry_run": _FLAG,
+}
+"""What `POST /admin/purge` understands, with its types; `null` is the same as absent."""
+
+
+class AdminRoutes:
+    """`/admin/purge` and `/admin/stats`."""
+
+    def __init__(self, service: Service, access: Access) -> None:
+        self._service = service
+        self.router = APIRouter(dependencies=[Depends(access.admin)], default_response_class=Response)
+        self.router.add_api_route("/admin/purge", self.purge, methods=["POST"], **descriptions.PURGE)
+        self.router.add_api_route("/admin/stats", self.stats, methods=["GET"], **descriptions.STATS)
+
+    async def purge(self, request: Request) -> Response:
+        """Deletes the entries that match all that is named, or counts them for a dry run."""
+        result = await self._service.purger.purge(to_purge_request(await read_object(request)))
+        answer = {"count": result.count, "dry_run": result.dry_run, "number": result.number}
+        return Response(orjson.dumps(answer), media_type="application/json")
+
+    async def stats(self, request: Request) -> Response:
+        """Entries, outputs and bytes that are stored, and the upstream's limit pools as they stand."""
+        upstream = self._service.upstream
+        answer = {
+            "version": version("cache-service"),
+            "store": await self._service.store.totals(),
+            "requests_in_flight": len(self._service.in_flight),
+            "draining": self._service.draining,
+            "upstream": {
+                "group": upstream.group,
+                "simulated": upstream.simulated,
+                "pools": [_shown(pool) for pool in upstream.pools()],
+            },
+        }
+        return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def to_purge_request(body: Mapping[str, Any]) -> PurgeRequest:
+    """What the body asks to purge. Raises InvalidRequest for unknown members (naming the nearest) and wrong types."""
+    refuse_unknown(body, tuple(PURGE_MEMBERS))
+    for name, (expected, fits) in PURGE_MEMBERS.items():
+        value = body.get(name)
+        if value is not None and not fits(value):
+            raise InvalidRequest(f"{name} must be {expected}", param=name, code="invalid_type")
+    return PurgeRequest(
+        key=body.get("key"),
+        prompt=body.get("prompt"),
+        similar_to=body.get("similar_to"),
+        similarity=body.get("similarity"),
+        tag=body.get("tag"),
+        namespace=body.get("namespace"),
+        operation=body.get("operation"),
+        model=body.get("model"),
+        older_than=body.get("older_than"),
+        everything=body.get("all") or False,
+        confirm=body.get("confirm"),
+        dry_run=body.get("dry_run") or False,
+    )
+
+
+def _shown(pool: PoolUse) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "keys": pool.keys,
+        "limits": dict(pool.limits),
+        "used": dict(pool.used),
+        "in_flight": pool.in_flight,
+        "healthy": pool.healthy,
+        "detail": pool.detail,
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,55 @@
+"""The application: routes, their access, and the edge around them. `create_app(service)` is all that others call."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from cache_service.api.access import Access
+from cache_service.api.admin import AdminRoutes
+from cache_service.api.blobs import BlobRoutes
+from cache_service.api.generate import GenerateRoutes
+from cache_service.api.home import HomeRoutes
+from cache_service.api.middleware import Edge
+from cache_service.api.openai import OpenAIRoutes
+from cache_service.api.probes import ProbeRoutes
+from cache_service.api.problems import MethodNotAllowed
+from cache_service.errors import InvalidRequest, NotFound
+from cache_service.service import Service
+
+
+def create_app(service: Service) -> FastAPI:
+    """The service over HTTP. Raises ConfigurationError for client keys that can't be read, or none on an open address."""
+    access = Access(service.settings, service.admin_token)
+    # FastAPI's own pages load code from a CDN; ours are in `home`
+    app = FastAPI(title="cache-service", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.add_middleware(Edge, service=service)
+    routers = [
+        OpenAIRoutes(service, access).router,
+        GenerateRoutes(service, access).router,
+        BlobRoutes(service, access).router,
+        AdminRoutes(service, access).router,
+        ProbeRoutes(service, access).router,
+        HomeRoutes(service, lambda: app.routes, anonymous=access.anonymous_allowed).router,
+    ]
+    for router in routers:
+        app.include_router(router)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+    async def on_http_exception(request: Request, error: Exception) -> NoReturn:
+        """Turns the framework's own refusals into ours; the edge renders them."""
+        status = error.status_code if isinstance(error, HTTPException) else None
+        if status == 405:
+            path = request.scope["path"]
+            allowed = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+            raise MethodNotAllowed(request.method, ", ".join(sorted(allowed))) from None
+        if status == 404:
+            raise NotFound("there is nothing at this path", code="unknown_path") from None
+        raise InvalidRequest("the request could not be read") from None
+
+    app.add_exception_handler(HTTPException, on_http_exception)
+    return app

@@ -1,0 +1,280 @@
+"""What each route takes and answers, as OpenAPI 3.1 fragments: the source of `/openapi.json` and `/docs`. Data only.
+
+Each constant at the end holds the arguments of one `add_api_route`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cache_service.api.schemas import Json, ref
+
+_TEXTS: Final[Mapping[int, str]] = {
+    400: "The request is wrong; the message says where.",
+    401: "No key, or one that isn't known.",
+    403: "Another origin's web page asked.",
+    404: "No such thing for this caller.",
+    413: "The body is too large.",
+    415: "The body isn't `application/json`.",
+    416: "The range lies outside of the picture.",
+    421: "The `Host` isn't one of ours.",
+    429: "No capacity at the upstream before the deadline; `Retry-After` says when.",
+    500: "The service failed; its log says more under the request id.",
+    502: "The upstream failed, or refused this service.",
+    503: "Overloaded or not able to; `Retry-After` says when to try again.",
+    504: "The upstream took too long, or `only-if-cached` and nothing is.",
+}
+_HEADERS: Final[Json] = {"X-Request-Id": {"schema": {"type": "string"}, "required": True}}
+_CACHE_STATUS: Final[Json] = {
+    "Cache-Status": {
+        "schema": {"type": "string"},
+        "required": True,
+        "description": "RFC 9211.",
+        "example": 'cache_service; hit; key="…"; detail="semantic similarity=0.953"',
+    }
+}
+_EVERYWHERE: Final = (400, 403, 421, 500, 503)
+
+
+def _errors(*statuses: int, envelope: str, cache_status: bool = False) -> Json:
+    """The error answers of a route; `default` covers what an upstream may say besides."""
+    media_type = "application/json" if envelope == "Error" else "application/problem+json"
+    headers = _HEADERS | (_CACHE_STATUS if cache_status else {})
+    described: dict[int | str, str] = {status: _TEXTS[status] for status in sorted({*_EVERYWHERE, *statuses})}
+    if envelope == "Error":
+        described["default"] = "What the upstream answered, unchanged."
+    return {
+        status: {
+            "description": text,
+            "headers": headers,
+            "content": {media_type: {"schema": {} if status == "default" else ref(envelope)}},
+        }
+        for status, text in described.items()
+    }
+
+
+def _ok(description: str, content: Json | None, headers: Json | None = None, status: int = 200) -> Json:
+    answer: Json = {"description": description, "headers": _HEADERS | (headers or {})}
+    if content is not None:
+        answer["content"] = content
+    return {status: answer}
+
+
+def _json(schema: Json, example: Any = None) -> Json:
+    return {"application/json": {"schema": schema} | ({} if example is None else {"example": example})}
+
+
+def _body(schema: str, examples: Mapping[str, Any]) -> Json:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"required": True, "content": {"application/json": {"schema": ref(schema), "examples": shown}}}
+
+
+def _header(name: str, description: str, example: str) -> Json:
+    return {"name": name, "in": "header", "schema": {"type": "string"}, "description": description, "example": example}
+
+
+_STEERING: Final = [
+    _header(
+        "Cache-Control",
+        "RFC 9111 directives no-cache, no-store, only-if-cached, max-age, max-stale, min-fresh, stale-if-error; also exact-only "
+        "and similarity=0.95.",
+        "max-age=3600",
+    ),
+]
+_GENERATING: Final = _errors(401, 404, 413, 415, 429, 502, 504, envelope="Error", cache_status=True)
+_EVENTS: Final[Json] = {"text/event-stream": {}}
+_AGE: Final[Json] = {"Age": {"schema": {"type": "integer"}, "description": "Seconds since it was made; on hits only."}}
+_ANSWER: Final = {"schema": {"type": "object"}}
+CLIENT: Final = "client"
+ADMIN: Final = "admin"
+PUBLIC: Final = "public"
+ACCESS: Final = "x-access"
+"""Marks who may use a route; becomes `security` when the document is made."""
+
+
+def _extra(access: str, **members: Any) -> Json:
+    return {ACCESS: access, **members}
+
+
+IMAGES: Final[Json] = {
+    "operation_id": "generateImages",
+    "tags": ["OpenAI's API"],
+    "responses": _ok("Pictures, base64.", {"application/json": _ANSWER} | _EVENTS, _CACHE_STATUS | _AGE) | _GENERATING,
+    "openapi_extra": _extra(
+        CLIENT,
+        parameters=_STEERING,
+        requestBody=_body(
+            "ImageRequest",
+            {
+                "one picture": {"model": "gpt-image-2", "prompt": "A red fox in the snow", "size": "1024x1024"},
+                "three": {"model": "gpt-image-2", "prompt": "A lighthouse at dusk", "n": 3, "quality": "low"},
+            },
+        ),
+    ),
+}
+CHAT: Final[Json] = {
+    "operation_id": "createChatCompletion",
+    "tags": ["OpenAI's API"],
+    "responses": _ok("An answer.", {"application/json": _ANSWER} | _EVENTS, _CACHE_STATUS | _AGE) | _GENERATING,
+    "openapi_extra": _extra(
+        CLIENT,
+        parameters=_STEERING,
+        requestBody=_body(
+            "ChatRequest",
+            {
+                "a question": {
+                    "model": "gpt-6-luna",
+                    "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+                }
+            },
+        ),
+    ),
+}
+MODELS: Final[Json] = {
+    "operation_id": "listModels",
+    "tags": ["OpenAI's API"],
+    "responses": _ok("The list.", {"application/json": _ANSWER}) | _errors(401, 429, 502, 504, envelope="Error"),
+    "openapi_extra": _extra(CLIENT),
+}
+MODEL: Final[Json] = {
+    "operation_id": "retrieveModel",
+    "tags": ["OpenAI's API"],
+    "responses": _ok("The model.", {"application/json": _ANSWER}) | _errors(401, 404, 429, 502, 504, envelope="Error"),
+    "openapi_extra": _extra(
+        CLIENT,
+        parameters=[
+            {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": "gpt-image-2"}
+        ],
+    ),
+}
+GENERATE: Final[Json] = {
+    "operation_id": "generate",
+    "tags": ["Cache"],
+    "responses": _ok("The answer and how it came about.", _json(ref("GenerateResponse")), _CACHE_STATUS | _AGE)
+    | _errors(401, 404, 413, 415, 429, 502, 504, envelope="Problem", cache_status=True)
+    | {
+        "default": {
+            "description": "What the upstream answered.",
+            "content": {"application/problem+json": {"schema": {}}},
+        }
+    },
+    "openapi_extra": _extra(
+        CLIENT,
+        parameters=_STEERING,
+        requestBody=_body(
+            "GenerateRequest",
+            {
+                "images": {
+                    "operation": "images",
+                    "request": {"model": "gpt-image-2", "prompt": "A red fox in the snow"},
+                    "cache": {"max_age": 3600, "tags": ["animals"]},
+                },
+                "chat": {
+                    "operation": "chat",
+                    "request": {
+                        "model": "gpt-6-luna",
+                        "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+                    },
+                },
+            },
+        ),
+    ),
+}
+_PICTURES: Final[Json] = {
+    media_type: {"schema": {"type": "string", "format": "binary"}}
+    for media_type in ("image/png", "image/jpeg", "image/webp", "image/gif", "application/octet-stream")
+}
+_BLOB_EXTRA: Final = _extra(
+    CLIENT,
+    parameters=[
+        {
+            "name": "sha256",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "SHA-256 of the picture's bytes, 64 hexadecimal digits.",
+            "example": "0" * 64,
+        },
+    ],
+)
+_BLOB_ANSWERS: Final[Json] = {
+    **_ok("The picture.", _PICTURES),
+    **_ok("The part that `Range` names.", _PICTURES, status=206),
+    **_ok("Unchanged.", None, status=304),
+    **_errors(401, 404, 416, envelope="Problem"),
+}
+BLOB: Final[Json] = {
+    "operation_id": "getBlob",
+    "tags": ["Cache"],
+    "responses": _BLOB_ANSWERS,
+    "openapi_extra": _BLOB_EXTRA,
+}
+BLOB_HEAD: Final[Json] = BLOB | {"operation_id": "headBlob"}
+PURGE: Final[Json] = {
+    "operation_id": "purge",
+    "tags": ["Administration"],
+    "responses": _ok("What went, or would go.", _json(ref("PurgeResponse")))
+    | _errors(401, 413, 415, envelope="Problem"),
+    "openapi_extra": _extra(
+        ADMIN,
+        requestBody=_body(
+            "PurgeRequest",
+            {
+                "count first": {"prompt": "A red fox in the snow", "dry_run": True},
+                "like a prompt": {"similar_to": "a fox in snow", "similarity": 0.9, "dry_run": True},
+                "everything": {"all": True, "confirm": "purge all", "dry_run": True},
+            },
+        ),
+    ),
+}
+STATS: Final[Json] = {
+    "operation_id": "stats",
+    "tags": ["Administration"],
+    "responses": _ok("Numbers.", _json(ref("Stats"))) | _errors(401, envelope="Problem"),
+    "openapi_extra": _extra(ADMIN),
+}
+LIVEZ: Final[Json] = {
+    "operation_id": "livez",
+    "tags": ["Operation"],
+    "responses": _ok("The process runs.", {"text/plain": {"schema": {"type": "string"}}}) | _errors(envelope="Problem"),
+    "openapi_extra": _extra(PUBLIC),
+}
+READYZ: Final[Json] = {
+    "operation_id": "readyz",
+    "tags": ["Operation"],
+    "responses": _ok("Ready for requests.", _json(ref("Readiness")))
+    | _errors(envelope="Problem")
+    | _ok("Not ready, or told to stop.", _json(ref("Readiness")), status=503),
+    "openapi_extra": _extra(PUBLIC),
+}
+METRICS: Final[Json] = {
+    "operation_id": "metrics",
+    "tags": ["Operation"],
+    "responses": _ok("Prometheus text.", {"text/plain": {"schema": {"type": "string"}}})
+    | _errors(401, envelope="Problem"),
+    "openapi_extra": _extra(CLIENT),
+}
+HOME: Final[Json] = {
+    "operation_id": "home",
+    "tags": ["Operation"],
+    "responses": _ok(
+        "What this is.",
+        {"text/html": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}},
+    )
+    | _errors(envelope="Problem"),
+    "openapi_extra": _extra(PUBLIC),
+}
+DOCS: Final[Json] = {
+    "operation_id": "docs",
+    "tags": ["Operation"],
+    "responses": _ok("This reference as a page.", {"text/html": {"schema": {"type": "string"}}})
+    | _errors(envelope="Problem"),
+    "openapi_extra": _extra(PUBLIC),
+}
+OPENAPI: Final[Json] = {
+    "operation_id": "openapi",
+    "tags": ["Operation"],
+    "responses": _ok("This reference, OpenAPI 3.1.", _json({"type": "object"})) | _errors(envelope="Problem"),
+    "openapi_extra": _extra(PUBLIC),
+}

@@ -1,0 +1,159 @@
+"""One request and its answer: the record that everyone on the way adds to, reading the body, and an answer as a response."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from cache_service.answer import Caller, Failed, Report, Result, Served
+from cache_service.api import strict_json
+from cache_service.api.cache_control import parse_cache_control, parse_tags
+from cache_service.api.cache_status import render_age, render_cache_status
+from cache_service.api.faults import whereabouts
+from cache_service.api.problems import code_of, envelope_bytes, is_fault, render_error
+from cache_service.decision import Directives
+from cache_service.errors import CacheServiceError, UnsupportedMediaType
+
+SCOPE_KEY: Final = "cache_service.exchange"
+LARGE_BODY: Final = 64 * 1024  # bytes; parsing one takes a millisecond and more, so it is done in a thread
+_SANE_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
+_OURS: Final = frozenset(
+    {
+        *("age", "cache-control", "cache-status", "connection", "content-encoding", "content-length", "content-type"),
+        *("date", "keep-alive", "server", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("x-request-id", "x-upstream-request-id"),
+    }
+)
+"""Headers of an answer that are ours to set, or belong to one connection (RFC 9110, section 7.6.1)."""
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """What is known of one request so far; the log line and the metrics are made from it.
+
+    started: of `time.perf_counter`. operation: "" where the request isn't a generation or hasn't said which yet.
+    code: of the error that was answered, "" for none. fault: where in the code an internal error arose.
+    """
+
+    request_id: str
+    started: float
+    caller: Caller | None = None
+    operation: str = ""
+    report: Report | None = None
+    code: str = ""
+    fault: str = ""
+
+    def fail(self, error: Exception) -> None:
+        """Notes the error that ended the request, and for one of our own making where it arose."""
+        known = error if isinstance(error, CacheServiceError) else CacheServiceError()
+        self.code = code_of(known)
+        if is_fault(known):
+            self.fault = whereabouts(error)
+
+
+def exchange_of(scope: MutableMapping[str, Any]) -> Exchange:
+    """The record of the request with that ASGI scope."""
+    exchange = scope[SCOPE_KEY]
+    assert isinstance(exchange, Exchange)  # noqa: S101  the middleware puts it there
+    return exchange
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks; set by the route's access dependency, so that a route without one can't be written by accident."""
+    caller = exchange_of(request.scope).caller
+    assert caller is not None  # noqa: S101
+    return caller
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object in the body. Raises UnsupportedMediaType, BodyTooLarge or InvalidRequest."""
+    headers = request.headers
+    kinds = headers.getlist("content-type")
+    if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("the body must be sent as Content-Type: application/json")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("the body must be sent without Content-Encoding")
+    body = await request.body()
+    if len(body) > LARGE_BODY:
+        return await asyncio.to_thread(strict_json.loads, body)
+    return strict_json.loads(body)
+
+
+def steering_of(request: Request) -> tuple[Directives, frozenset[str]]:
+    """How the request's headers steer the cache. Raises InvalidRequest."""
+    headers = request.headers
+    return parse_cache_control(headers.getlist("cache-control")), parse_tags(headers.getlist("cache-tag"))
+
+
+def to_response(result: Result, request: Request, *, simulated: bool) -> Response:
+    """An answer of a drop-in route: the body byte for byte, and how it came about in the headers."""
+    exchange = exchange_of(request.scope)
+    exchange.report = result.report
+    match result:
+        case Failed(error, report):
+            exchange.fail(error)
+            response = render_error(error, request.scope["path"], report)
+        case Served(pieces=None):
+            response = Response(result.body, result.status, headers_of(result), result.media_type)
+        case Served(pieces=pieces):
+            assert pieces is not None  # noqa: S101
+            response = Streamed(pieces, exchange, result.status, headers_of(result), result.media_type)
+    if simulated:
+        response.headers["x-cache-service-upstream"] = "simulator"
+    return response
+
+
+def headers_of(served: Served) -> dict[str, str]:
+    """The upstream's headers that a client may see, `Cache-Status` and `Age`. Names in lower case."""
+    headers = {name: value for name, value in served.headers.items() if name not in _OURS and _is_sane(value)}
+    headers["cache-status"] = render_cache_status(served.report)
+    if (age := render_age(served.report)) is not None:
+        headers["age"] = age
+    upstream_id = served.report.upstream_request_id
+    if upstream_id is not None and _is_sane(upstream_id):
+        headers["x-upstream-request-id"] = upstream_id
+    return headers
+
+
+def _is_sane(value: str) -> bool:
+    """Whether an upstream's word may stand in a header of ours: visible ASCII on one line."""
+    return _SANE_VALUE.fullmatch(value) is not None
+
+
+class Streamed(StreamingResponse):
+    """Pieces passed on as they arrive, and closed when the client goes. An error between them is an event in the stream."""
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        exchange: Exchange,
+        status: int,
+        headers: Mapping[str, str],
+        media_type: str,
+    ) -> None:
+        self._pieces = pieces
+        self._exchange = exchange
+        super().__init__(self._until_error(), status, headers, media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the answer; however that ends, the pieces are closed."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if (close := getattr(self._pieces, "aclose", None)) is not None:
+                await close()
+
+    async def _until_error(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._pieces:
+                yield piece
+        except CacheServiceError as error:
+            self._exchange.fail(error)
+            yield b"data: " + envelope_bytes(error) + b"\n\n"

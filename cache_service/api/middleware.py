@@ -1,0 +1,216 @@
+"""The edge: what is checked and added for every request, before routes and access. Pure ASGI; nothing is buffered.
+
+1. Exactly one `Host`, from the allow-list: else DNS rebinding lets a web page speak to loopback.
+2. A foreign `Origin` is refused: nobody's web page spends our money. `null` is foreign.
+3. Bounds: requests in flight (503), bytes of a body (413, by `Content-Length` before a byte is read).
+4. A request id, security headers, one log line and one event; an unexpected error becomes a 500 that says nothing of itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cache_service.api.exchange import SCOPE_KEY, Exchange
+from cache_service.api.problems import (
+    GENERATION_ROUTES,
+    MisdirectedRequest,
+    Overloaded,
+    render_error,
+)
+from cache_service.errors import BodyTooLarge, CacheServiceError, Forbidden, InvalidRequest
+from cache_service.instrumentation.events import RequestServed
+from cache_service.service import Service
+
+log = logging.getLogger("cache_service.requests")
+
+PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""Answered however many requests are in flight, and no reason to wait when draining."""
+
+CLIENT_GONE: Final = 499  # nginx's word in logs; nobody receives it
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._-]{1,253})(?::([0-9]{1,5}))?")
+_ORIGIN: Final = re.compile(rb"(https?)://([^/?#@\\]{1,260})")
+_DEFAULT_PORT: Final = {b"http": b"80", b"https": b"443"}
+_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z._:/+=@-]{1,128}")
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_ALWAYS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_UNLESS_SET: Final = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+
+class Edge:
+    """ASGI middleware around the whole application. One for each service."""
+
+    def __init__(self, app: ASGIApp, *, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._hosts = frozenset(host.lower().encode() for host in service.settings.allowed_hosts)
+        self._max_body = service.settings.max_body_bytes
+        self._max_in_flight = service.settings.max_in_flight_requests
+        self._active = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request from its first byte to its log line."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(_request_id(scope), time.perf_counter())
+        exchange.operation = GENERATION_ROUTES.get(scope["path"], "")
+        scope[SCOPE_KEY] = exchange
+        answer = _Answer(send, exchange.request_id, draining=self._service.draining)
+        counts = scope["path"] not in PROBES
+        try:
+            self._refuse_foreign(scope)
+            if counts:
+                self._enter(exchange)
+            self._refuse_large(scope)
+            await self._app(scope, _bounded(receive, self._max_body), answer)
+        except CacheServiceError as error:
+            exchange.fail(error)
+            await self._fail(error, exchange, scope, receive, answer)
+        except ClientDisconnect:
+            answer.status = CLIENT_GONE
+        except Exception as error:  # the last place that can answer; its text may hold a prompt, so it isn't logged
+            exchange.fail(error)
+            await self._fail(CacheServiceError(), exchange, scope, receive, answer)
+        finally:
+            if exchange in self._service.in_flight:
+                self._service.in_flight.discard(exchange)
+                self._active -= 1
+            self._account(scope, exchange, answer)
+
+    def _refuse_foreign(self, scope: Scope) -> None:
+        """Raises InvalidRequest, MisdirectedRequest or Forbidden by `Host` and `Origin`."""
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if match is None:
+            raise InvalidRequest("the request must have exactly one valid Host header", code="invalid_host")
+        if match[1].lower() not in self._hosts:
+            raise MisdirectedRequest("this Host is not served here; the setting allowed_hosts lists those that are")
+        for name, value in scope["headers"]:
+            if name == b"origin" and not _same_origin(value, match[1].lower(), match[2]):
+                raise Forbidden("requests from other origins are not allowed", code="foreign_origin")
+
+    def _enter(self, exchange: Exchange) -> None:
+        if self._active >= self._max_in_flight:
+            raise Overloaded
+        self._active += 1
+        self._service.in_flight.add(exchange)
+
+    def _refuse_large(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"content-length" and not (_DIGITS.fullmatch(value) and int(value) <= self._max_body):
+                raise _too_large(self._max_body)
+
+    async def _fail(
+        self, error: CacheServiceError, exchange: Exchange, scope: Scope, receive: Receive, answer: _Answer
+    ) -> None:
+        if answer.started:
+            return  # the answer stays incomplete, which makes the server cut the connection
+        await render_error(error, scope["path"], exchange.report)(scope, receive, answer)
+
+    def _account(self, scope: Scope, exchange: Exchange, answer: _Answer) -> None:
+        """The log line, and the event of a generation route. Neither holds a prompt, a key or the path as it was sent."""
+        seconds = time.perf_counter() - exchange.started
+        report = exchange.report
+        fields: dict[str, object] = {
+            "request_id": exchange.request_id,
+            "method": scope["method"] if scope["method"] in _METHODS else "other",
+            "route": getattr(scope.get("route"), "path_format", "unknown"),
+            "status": answer.status,
+            "seconds": round(seconds, 6),
+        }
+        if exchange.caller is not None:
+            fields["client"] = exchange.caller.client
+        if report is not None:
+            fields |= {"decision": report.decision, "reason": report.reason, "kind": report.kind}
+            fields |= {"similarity": report.similarity, "usd": report.usd, "saved_usd": report.saved_usd}
+        if exchange.code:
+            fields["code"] = exchange.code
+        if exchange.fault:
+            fields["fault"] = exchange.fault
+        log.log(logging.ERROR if exchange.fault else logging.INFO, "request", extra=fields)
+        if scope["path"] in GENERATION_ROUTES and report is None:
+            # the cache counts what reaches it
+            self._service.hook(
+                RequestServed(exchange.operation, "error", "", exchange.code or "client_gone", answer.status, seconds)
+            )
+
+
+class _Answer:
+    """`send`, which adds the headers that every answer has, and remembers what has gone out."""
+
+    def __init__(self, send: Send, request_id: str, *, draining: bool) -> None:
+        self._send = send
+        self._request_id = request_id.encode("ascii")
+        self._draining = draining
+        self.status = CLIENT_GONE
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        """Passes the message on."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            present = {name for name, _ in headers}
+            headers += _ALWAYS
+            headers += [field for field in _UNLESS_SET if field[0] not in present]
+            headers.append((b"x-request-id", self._request_id))
+            if self._draining and b"connection" not in present:
+                headers.append((b"connection", b"close"))
+            message["headers"] = headers
+        await self._send(message)
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """`receive`, which raises BodyTooLarge as soon as more than `limit` bytes have come."""
+    received = 0
+
+    async def read() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise _too_large(limit)
+        return message
+
+    return read
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {limit} bytes")
+
+
+def _same_origin(origin: bytes, host: bytes, port: bytes | None) -> bool:
+    """Whether a page of that origin came from the very host and port that it now asks."""
+    match = _ORIGIN.fullmatch(origin)
+    authority = _HOST.fullmatch(match[2]) if match else None
+    if match is None or authority is None:
+        return False
+    default = _DEFAULT_PORT[match[1]]
+    return authority[1].lower() == host and (authority[2] or default) == (port or default)
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's `X-Request-Id` where there is exactly one that can stand in a log, else a new one."""
+    sent: list[bytes] = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
+        return sent[0].decode("ascii")
+    return secrets.token_hex(16)
+
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})

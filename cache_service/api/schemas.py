@@ -1,0 +1,278 @@
+"""What bodies look like, as JSON Schema 2020-12: the components of `/openapi.json`. Data only.
+
+A request's schema says what is refused here; what a value means to a model is the upstream's to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+Json: TypeAlias = dict[Any, Any]
+
+NO_NUL: Final = r"^[^\u0000]*$"
+
+_STRING: Final[Json] = {"type": ["string", "null"], "pattern": NO_NUL}
+_BOOLEAN: Final[Json] = {"type": ["boolean", "null"]}
+_INTEGER: Final[Json] = {"type": ["integer", "null"], "minimum": -(2**63), "maximum": 2**64 - 1}
+_NUMBER: Final[Json] = {"type": ["number", "null"]}
+_TEXT: Final[Json] = {"type": ["string", "null"], "minLength": 1, "maxLength": 32_000, "pattern": NO_NUL}
+
+
+def _between(low: float, high: float, kind: str = "integer") -> Json:
+    return {"type": [kind, "null"], "minimum": low, "maximum": high}
+
+
+def ref(name: str) -> Json:
+    """A reference to the component of that name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_ANY: Final = ref("Any")
+_MORE: Final[Json] = {"additionalProperties": _ANY, "propertyNames": {"pattern": NO_NUL}}
+_OBJECT: Final[Json] = {"type": ["object", "null"], **_MORE}
+_ARRAY: Final[Json] = {"type": ["array", "null"], "items": _ANY}
+
+
+def _given(name: str, schema: Json) -> Json:
+    return {"required": [name], "properties": {name: schema}}
+
+
+SCHEMAS: Final[Mapping[str, Json]] = {
+    "Any": {
+        "description": "Any JSON value: at most 64 levels deep, integers of at most 64 bits, no U+0000 in text.",
+        "type": ["object", "array", "string", "number", "boolean", "null"],
+        "pattern": NO_NUL,
+        "items": {"$ref": "#/components/schemas/Any"},
+        "additionalProperties": {"$ref": "#/components/schemas/Any"},
+        "propertyNames": {"pattern": NO_NUL},
+    },
+    "ImageRequest": {
+        "type": "object",
+        "description": "Body of OpenAI's image generation. Members that aren't listed are passed on, and belong to the cache key.",
+        "required": ["prompt"],
+        "properties": {
+            "prompt": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 32_000,
+                "pattern": r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$",
+            },
+            "model": _STRING,
+            "n": {
+                **_between(1, 10),
+                "description": "How many pictures; those already stored are served, the rest is made.",
+            },
+            "size": _STRING,
+            "quality": _STRING,
+            "complexity": _STRING,
+            "background": _STRING,
+            "output_format": _STRING,
+            "output_compression": _between(0, 100),
+            "moderation": _STRING,
+            "stream": {**_BOOLEAN, "description": "Pass the upstream's events through; nothing is stored."},
+            "partial_images": _between(0, 3),
+            "user": _STRING,
+            "safety_identifier": _STRING,
+        },
+        **_MORE,
+    },
+    "ChatRequest": {
+        "type": "object",
+        "description": "Body of OpenAI's chat completion. Only the last user message is compared by meaning.",
+        "required": ["messages"],
+        "properties": {
+            "messages": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["role"],
+                    "properties": {
+                        "role": {"type": "string", "pattern": NO_NUL},
+                        "content": {
+                            "type": ["string", "array", "null"],
+                            "pattern": NO_NUL,
+                            "items": {"type": "object", **_MORE},
+                        },
+                    },
+                    **_MORE,
+                },
+            },
+            "model": _STRING,
+            "n": _between(1, 128),
+            "seed": _INTEGER,
+            "temperature": _NUMBER,
+            "top_p": _NUMBER,
+            "max_completion_tokens": _INTEGER,
+            "max_tokens": _INTEGER,
+            "response_format": _OBJECT,
+            "tools": _ARRAY,
+            "stream": {**_BOOLEAN, "description": "Pass the upstream's events through; nothing is stored."},
+            "stream_options": _OBJECT,
+            "user": _STRING,
+        },
+        **_MORE,
+    },
+    "CacheDirectives": {
+        "type": "object",
+        "description": "The directives of `Cache-Control` as JSON; of both, the stricter one counts.",
+        "properties": {
+            "no_cache": {**_BOOLEAN, "description": "Generate, whatever is stored."},
+            "no_store": {**_BOOLEAN, "description": "Don't store what is generated."},
+            "only_if_cached": {**_BOOLEAN, "description": "Generate nothing: a miss is 504."},
+            "exact_only": {**_BOOLEAN, "description": "No semantic hit."},
+            "max_age": {**_NUMBER, "minimum": 0, "description": "Nothing older, seconds."},
+            "min_fresh": {**_NUMBER, "minimum": 0, "description": "Must stay fresh for that long, seconds."},
+            "max_stale": {
+                "type": ["number", "boolean", "null"],
+                "minimum": 0,
+                "description": "Expired by at most, seconds.",
+            },
+            "stale_if_error": {
+                "type": ["number", "boolean", "null"],
+                "minimum": 0,
+                "description": "The same, if the upstream fails.",
+            },
+            "similarity": {
+                **_between(0, 1, "number"),
+                "description": "Least cosine of a semantic hit; can only tighten the operator's.",
+            },
+            "tags": {
+                "type": ["array", "null"],
+                "maxItems": 16,
+                "items": {"type": "string", "pattern": r"^(?! )[ -+\--~]{1,64}(?<! )$"},
+                "description": "Names to purge by.",
+            },
+        },
+        "additionalProperties": False,
+    },
+    "GenerateRequest": {
+        "type": "object",
+        "required": ["operation", "request"],
+        "properties": {
+            "operation": {"type": "string", "enum": ["images", "chat"]},
+            "request": {"type": "object", "description": "The body of the operation's own route, without `stream`."},
+            "cache": {"anyOf": [ref("CacheDirectives"), {"type": "null"}]},
+        },
+        "additionalProperties": False,
+        "oneOf": [
+            {"properties": {"operation": {"const": "images"}, "request": ref("ImageRequest")}},
+            {"properties": {"operation": {"const": "chat"}, "request": ref("ChatRequest")}},
+        ],
+        "not": {
+            "required": ["request"],
+            "properties": {
+                "request": {"type": "object", "required": ["stream"], "properties": {"stream": {"const": True}}}
+            },
+        },
+    },
+    "GenerateResponse": {
+        "type": "object",
+        "required": ["cache", "response"],
+        "properties": {
+            "cache": {
+                "type": "object",
+                "required": ["decision", "kind", "reason", "detail", "similarity", "key", "age", "ttl", "stored"],
+                "properties": {
+                    "decision": {"enum": ["hit", "stale-hit", "miss", "partial", "collapsed", "bypass"]},
+                    "kind": {"enum": ["exact", "semantic", ""]},
+                    "reason": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "similarity": _NUMBER,
+                    "key": {"type": "string"},
+                    "age": _NUMBER,
+                    "ttl": _NUMBER,
+                    "stored": {"type": "boolean"},
+                    "matched_prompt": _STRING,
+                    "usd": _NUMBER,
+                    "saved_usd": _NUMBER,
+                },
+            },
+            "response": {
+                "description": "The answer of the operation's own route, byte for byte; a string if it is no JSON."
+            },
+        },
+    },
+    "PurgeRequest": {
+        "type": "object",
+        "description": "What to purge: entries that match all that is named.",
+        "properties": {
+            "key": {**_TEXT, "description": "The exact key, as `Cache-Status` shows it."},
+            "prompt": {**_TEXT, "description": "This prompt, in any operation."},
+            "similar_to": {**_TEXT, "description": "Prompts like this one."},
+            "similarity": {**_between(0, 1, "number"), "description": "How like; 0.92 by default."},
+            "tag": _TEXT,
+            "namespace": _TEXT,
+            "operation": _TEXT,
+            "model": _TEXT,
+            "older_than": {**_NUMBER, "minimum": 0, "description": "Seconds since it was generated."},
+            "all": {**_BOOLEAN, "description": 'Everything; needs "confirm": "purge all".'},
+            "confirm": _TEXT,
+            "dry_run": {**_BOOLEAN, "description": "Count, and change nothing."},
+        },
+        "additionalProperties": False,
+        "anyOf": [
+            *(
+                _given(name, {"type": "string"})
+                for name in ("key", "prompt", "similar_to", "tag", "namespace", "operation", "model")
+            ),
+            _given("older_than", {"type": "number"}),
+            _given("all", {"const": True}),
+        ],
+        "allOf": [
+            {"anyOf": [{"properties": {"all": {"enum": [False, None]}}}, _given("confirm", {"const": "purge all"})]},
+            {"anyOf": [{"properties": {"similarity": {"type": "null"}}}, _given("similar_to", {"type": "string"})]},
+        ],
+    },
+    "PurgeResponse": {
+        "type": "object",
+        "required": ["count", "dry_run", "number"],
+        "properties": {
+            "count": {"type": "integer", "minimum": 0},
+            "dry_run": {"type": "boolean"},
+            "number": {"type": ["integer", "null"], "description": "The purge's place in the change feed."},
+        },
+    },
+    "Stats": {
+        "type": "object",
+        "required": ["version", "store", "requests_in_flight", "draining", "upstream"],
+        "properties": {
+            "version": {"type": "string"},
+            "store": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "requests_in_flight": {"type": "integer"},
+            "draining": {"type": "boolean"},
+            "upstream": {"type": "object"},
+        },
+    },
+    "Error": {
+        "type": "object",
+        "description": "OpenAI's envelope.",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "param", "code"],
+                "properties": {"message": {"type": "string"}, "type": _STRING, "param": _STRING, "code": _STRING},
+            }
+        },
+    },
+    "Problem": {
+        "type": "object",
+        "description": "Problem details, RFC 9457.",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "param": {"type": "string"},
+        },
+    },
+    "Readiness": {
+        "type": "object",
+        "required": ["ready", "reasons"],
+        "properties": {"ready": {"type": "boolean"}, "reasons": {"type": "array", "items": {"type": "string"}}},
+    },
+}

@@ -1,0 +1,385 @@
+"""Builds a service from settings: the one place that names implementations. Nothing is opened on import."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from pydantic import SecretStr
+
+from cache_service.config import Settings
+from cache_service.data_dir import DataDirectory
+from cache_service.embedding.base import Embedder
+from cache_service.errors import ConfigurationError
+from cache_service.generation import Generator, Outcome
+from cache_service.index.faiss import FaissIndex
+from cache_service.instrumentation.events import Hook
+from cache_service.instrumentation.prometheus import PrometheusMetrics
+from cache_service.jobs import maintain
+from cache_service.jobs.check import check as check_all
+from cache_service.jobs.evaluate import Evaluation, read_pairs
+from cache_service.jobs.evaluate import evaluate as evaluate_pairs
+from cache_service.jobs.follow import Follower
+from cache_service.jobs.purge import Purger
+from cache_service.jobs.warm import Estimate
+from cache_service.operations.base import Operation
+from cache_service.operations.chat import Chat
+from cache_service.operations.images import Images
+from cache_service.responses import Responses
+from cache_service.semantic_cache import SemanticCache
+from cache_service.semantic_tier import SemanticTier
+from cache_service.service import Service
+from cache_service.single_flight import SingleFlight
+from cache_service.store.base import Problem
+from cache_service.store.blobs import FileBlobStore
+from cache_service.store.migrations import migrate
+from cache_service.store.spool import FileSpool
+from cache_service.store.sql import SqlEntryStore, open_store
+from cache_service.upstream.base import Upstream
+from cache_service.upstream.caller import UpstreamCaller
+from cache_service.upstream.catalog import load_catalog, packaged_catalog
+from cache_service.upstream.cost import Catalog
+from cache_service.upstream.key_pool import NamedKey, PoolConfig
+from cache_service.upstream.openai import OpenAITransport
+from cache_service.upstream.rate_limit import Limits
+from cache_service.verification.base import Verifier
+from cache_service.verification.rules import RulesVerifier
+
+log = logging.getLogger(__name__)
+
+OPENAI = "https://api.openai.com/v1"
+SIMULATOR = "simulator"
+POLL = 1.0  # seconds within which another process's changes hold here
+SAVE_INDEX_EVERY = 300.0  # seconds
+MAINTAIN_EVERY = 60.0  # seconds
+THREADS = 64  # file and SQL work waits for the disk, so more threads than cores
+
+
+def operations(catalog: Catalog) -> Mapping[str, Operation]:
+    """Every operation, by name."""
+    images: Operation = Images(catalog.image_tokens)
+    chat: Operation = Chat()
+    return {operation.name: operation for operation in (images, chat)}
+
+
+def verifier() -> Verifier:
+    """The verifier in force."""
+    return RulesVerifier()
+
+
+async def embedder(settings: Settings) -> Embedder:
+    """The embedding model in force, loaded. Raises EmbeddingError."""
+    models = models_dir(settings)
+    if settings.embedder == "sentence-transformers":
+        from cache_service.embedding.sentence_transformer import SentenceTransformerEmbedder
+
+        return await asyncio.to_thread(SentenceTransformerEmbedder, models)
+    from cache_service.embedding.onnx import OnnxEmbedder
+
+    return await asyncio.to_thread(lambda: OnnxEmbedder(models, threads=settings.embedding_threads))
+
+
+def models_dir(settings: Settings) -> Path:
+    """The folder of the models: the setting's, or where it is relative and isn't there, the one beside the package."""
+    if settings.models_dir.exists() or settings.models_dir.is_absolute():
+        return settings.models_dir
+    return Path(__file__).resolve().parent.parent / settings.models_dir
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIterator[Service]:
+    """A running service. url: where it will answer, for the lock file. Raises CacheServiceError.
+
+    On leaving, generations in flight get `shutdown_grace` seconds to finish and be stored.
+    """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
+    async with contextlib.AsyncExitStack() as stack:
+        data = _hold(settings, stack, url)
+        store = await _open_store(settings, stack)
+        blobs = await FileBlobStore.open(settings.data_dir / "blobs")
+        catalog = load_catalog(packaged_catalog())
+        metrics = PrometheusMetrics()
+        embeddings = await embedder(settings)
+        stack.push_async_callback(embeddings.aclose)
+        index = FaissIndex(
+            settings.data_dir / "index", dimension=embeddings.dimension, small_partition=settings.small_partition
+        )
+        stack.push_async_callback(index.aclose)
+        follower = Follower(store, index, embedding_model=embeddings.model_id)
+        await follower.start()
+        stack.push_async_callback(follower.save)
+        upstream = await _open_upstream(settings, stack, metrics)
+        generator = Generator(
+            upstream=upstream,
+            store=store,
+            blobs=blobs,
+            spool=FileSpool(settings.data_dir / "spool"),
+            follower=follower,
+            ttl={"images": settings.ttl_images, "chat": settings.ttl_chat},
+            price=catalog.usd,
+            hook=metrics,
+            embedding_model=embeddings.model_id,
+        )
+        kinds = operations(catalog)
+        await generator.recover(kinds)
+        flights: SingleFlight[Outcome] = SingleFlight()
+        cache = SemanticCache(
+            operations=kinds,
+            store=store,
+            semantic=SemanticTier(
+                embedder=embeddings,
+                index=index,
+                store=store,
+                verifier=verifier(),
+                hook=metrics,
+                candidates=settings.search_candidates,
+                verify_timeout=settings.verify_timeout,
+            ),
+            upstream=upstream,
+            generator=generator,
+            flights=flights,
+            responses=Responses(blobs, catalog.usd),
+            hook=metrics,
+            threshold=settings.threshold,
+            generation_timeout=settings.upstream_timeout,
+        )
+        purger = Purger(
+            store,
+            blobs,
+            embeddings,
+            forget=flights.forget,
+            catch_up=follower.catch_up,
+            hook=metrics,
+            default_similarity=settings.threshold,
+        )
+        _in_background(stack, follower.run(poll=POLL, save_every=SAVE_INDEX_EVERY))
+        _in_background(
+            stack, maintain.run(store, blobs, hook=metrics, keep_changes=settings.keep_changes, every=MAINTAIN_EVERY)
+        )
+        service = Service(
+            settings=settings,
+            cache=cache,
+            store=store,
+            blobs=blobs,
+            upstream=upstream,
+            purger=purger,
+            hook=metrics,
+            render_metrics=metrics.render,
+            admin_token=settings.admin_token or data.admin_token(),
+            not_ready=lambda: [reason for reason in (store.failed, blobs.failed) if reason],
+            announce=data.announce,
+        )
+        stack.push_async_callback(_drain, flights, settings.shutdown_grace)
+        yield service
+
+
+async def check(settings: Settings, *, fix: bool) -> list[Problem]:
+    """`check`, on the files themselves; mending needs that no server holds them. Raises CacheServiceError."""
+    async with contextlib.AsyncExitStack() as stack:
+        holder = DataDirectory(settings.data_dir).holder()
+        if holder is not None and fix:
+            raise ConfigurationError(
+                f"process {holder.pid} is serving from {settings.data_dir}; stop it before mending"
+            )
+        if holder is None:
+            _hold(settings, stack, None)
+        store = await _open_store(settings, stack)
+        blobs = await FileBlobStore.open(settings.data_dir / "blobs")
+        embeddings = await embedder(settings)
+        stack.push_async_callback(embeddings.aclose)
+        # while a server writes its own snapshot, the index is built beside it
+        folder = settings.data_dir / ("index" if holder is None else f"index-check-{os.getpid()}")
+        index = FaissIndex(folder, dimension=embeddings.dimension, small_partition=settings.small_partition)
+        stack.push_async_callback(index.aclose)
+        follower = Follower(store, index, embedding_model=embeddings.model_id)
+        await follower.start()
+        return await check_all(store, blobs, index, follower, embedding_model=embeddings.model_id, fix=fix)
+
+
+async def evaluate(settings: Settings, pairs: Path, *, operation: str) -> Evaluation:
+    """`evaluate`, with the embedder and the verifier that would serve. Raises CacheServiceError."""
+    kinds = operations(load_catalog(packaged_catalog()))
+    if operation not in kinds:
+        raise ConfigurationError(f"unknown operation {operation!r}; one of: {', '.join(kinds)}")
+    embeddings = await embedder(settings)
+    try:
+        return await evaluate_pairs(
+            read_pairs(pairs),
+            kinds[operation],
+            embedder=embeddings,
+            verifier=verifier(),
+            threshold=settings.threshold,
+        )
+    finally:
+        await embeddings.aclose()
+
+
+@contextlib.asynccontextmanager
+async def client(settings: Settings, *, admin: bool) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of the running service that holds the data directory, or of one that runs only for this block."""
+    holder = DataDirectory(settings.data_dir).holder()
+    if holder is not None:
+        if holder.url is None:
+            raise ConfigurationError(
+                f"process {holder.pid} holds {settings.data_dir} and serves nothing; wait for it to end"
+            )
+        token = settings.admin_token or DataDirectory(settings.data_dir).admin_token()
+        async with httpx.AsyncClient(
+            base_url=holder.url, headers=_headers(settings, token, admin=admin), **_PATIENT
+        ) as remote:
+            yield remote
+        return
+    from cache_service.api.app import create_app
+
+    async with open_service(settings) as service:
+        transport = httpx.ASGITransport(create_app(service))
+        headers = _headers(settings, service.admin_token, admin=admin)
+        async with httpx.AsyncClient(
+            base_url="http://127.0.0.1", headers=headers, transport=transport, **_PATIENT
+        ) as local:
+            yield local
+
+
+def estimate_usd() -> Estimate:
+    """What a request may cost, by the catalog."""
+    catalog = load_catalog(packaged_catalog())
+
+    def estimate(operation: str, request: Mapping[str, Any]) -> float | None:
+        model = request.get("model")
+        if operation == "images":
+            n = request.get("n")
+            return catalog.estimate_usd(
+                model, request.get("size"), request.get("quality"), n if isinstance(n, int) else 1
+            )
+        allowed = request.get("max_completion_tokens") or request.get("max_tokens") or 1024
+        return catalog.usd(
+            model, {"prompt_tokens": len(str(request.get("messages"))) // 3, "completion_tokens": allowed}
+        )
+
+    return estimate
+
+
+def simulate(*, host: str, port: int, latency: str, strict: bool, tier: int | None) -> None:
+    """The simulator in the foreground. Raises ConfigurationError."""
+    from cache_service.simulator.config import SimulatorConfig
+    from cache_service.simulator.config import tier as tier_pools
+    from cache_service.simulator.server import run
+
+    seconds: float | Literal["real"]
+    try:
+        seconds = "real" if latency == "real" else float(latency)
+    except ValueError:
+        raise ConfigurationError(f"latency {latency!r}: expected seconds or `real`") from None
+    config = SimulatorConfig(latency=seconds, strict=strict)
+    run(replace(config, pools=tier_pools(tier)) if tier else config, host, port)
+
+
+_PATIENT: dict[str, Any] = {"timeout": httpx.Timeout(660.0, connect=10.0), "trust_env": False}
+
+
+def _headers(settings: Settings, admin_token: SecretStr, *, admin: bool) -> dict[str, str]:
+    if admin:
+        return {"authorization": f"Bearer {admin_token.get_secret_value()}"}
+    if settings.client_keys:
+        _, _, rest = settings.client_keys[0].get_secret_value().partition(":")
+        key, separator, _ = rest.rpartition(":")
+        return {"authorization": f"Bearer {key if separator else rest}"}
+    return {}
+
+
+def _hold(settings: Settings, stack: contextlib.AsyncExitStack, url: str | None) -> DataDirectory:
+    data = DataDirectory(settings.data_dir)
+    data.create()
+    data.acquire(url)
+    stack.callback(data.release)
+    return data
+
+
+async def _open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> SqlEntryStore:
+    url = (
+        settings.database_url.get_secret_value()
+        if settings.database_url
+        else f"sqlite:///{settings.data_dir.absolute()}/cache.db"
+    )
+    await migrate(url)
+    store = await open_store(url)
+    stack.push_async_callback(store.aclose)
+    return store
+
+
+async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, hook: Hook) -> Upstream:
+    """The configured upstream, or the built-in simulator where none is."""
+    base_url = settings.upstream_base_url or OPENAI
+    group = hashlib.sha256(base_url.lower().encode()).hexdigest()[:16]
+    if settings.uses_simulator:
+        from cache_service.simulator.config import SimulatorConfig
+        from cache_service.simulator.server import SimulatorServer
+
+        simulator = SimulatorServer(SimulatorConfig(latency=settings.simulator_latency, pools=()))
+        base_url, group = await simulator.start(), SIMULATOR
+        stack.push_async_callback(simulator.stop)
+        log.warning("no upstream is configured: the built-in simulator answers, nothing is paid and no picture is real")
+    pools = pool_configs(settings)
+    transport = OpenAITransport(
+        base_url,
+        connections=sum(pool.max_in_flight for pool in pools),
+        max_answer_bytes=settings.upstream_max_answer_bytes,
+    )
+    upstream = UpstreamCaller(
+        transport,
+        pools,
+        group=group,
+        simulated=settings.uses_simulator,
+        max_queued=settings.upstream_max_queued,
+        max_attempts=settings.upstream_max_attempts,
+        hook=hook,
+    )
+    stack.push_async_callback(upstream.aclose)
+    return upstream
+
+
+def pool_configs(settings: Settings) -> list[PoolConfig]:
+    """The limit pools: one of the keys that are set without a pool, and the configured ones; without any key, one without authorisation."""
+    own = Limits(
+        requests=settings.upstream_requests_per_minute,
+        images=settings.upstream_images_per_minute,
+        tokens=settings.upstream_tokens_per_minute,
+    )
+    slots = settings.upstream_max_in_flight
+    pools = []
+    if settings.upstream_api_keys:
+        keys = tuple(
+            NamedKey(f"key-{n}", key.get_secret_value()) for n, key in enumerate(settings.upstream_api_keys, 1)
+        )
+        pools.append(PoolConfig("default", keys, own, slots))
+    for pool in settings.upstream_pools:
+        keys = tuple(NamedKey(f"{pool.name}/key-{n}", key.get_secret_value()) for n, key in enumerate(pool.api_keys, 1))
+        limits = Limits(requests=pool.requests_per_minute, images=pool.images_per_minute, tokens=pool.tokens_per_minute)
+        pools.append(PoolConfig(pool.name, keys, limits, pool.max_in_flight or slots))
+    return pools or [PoolConfig("default", (NamedKey("none"),), own, slots)]
+
+
+def _in_background(stack: contextlib.AsyncExitStack, work: Any) -> None:
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+async def _drain(flights: SingleFlight[Outcome], grace: float) -> None:
+    if len(flights):
+        log.info("waiting for %d generations in flight", len(flights))
+    if late := await flights.drain(grace):
+        log.warning("%d generations were cut off after %.0f s", late, grace)

@@ -1,0 +1,301 @@
+"""The commands: `cache-service serve | simulate | warm | purge | check | evaluate | config show`.
+
+Exit codes: 0 done; 1 an error, said on stderr; 2 wrong usage; 3 done in part (failed rows, problems found); 70 storage failed for good.
+Each command imports what it needs when it runs, so that `--help` is quick and none pays for another's libraries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from cache_service import config
+from cache_service.errors import CacheServiceError, ConfigurationError
+
+if TYPE_CHECKING:
+    from cache_service.config import Settings
+    from cache_service.jobs.warm import WarmReport
+
+EXIT_ERROR = 1
+EXIT_PARTLY = 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help=__doc__.splitlines()[0] if __doc__ else "",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Settings.")
+app.add_typer(config_app, name="config")
+
+T = TypeVar("T")
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings; else CACHE_SERVICE_CONFIG.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable, wins over all.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+OperationName = Annotated[str, typer.Option("--operation", help="images or chat.")]
+
+
+def main() -> None:
+    """Runs the command line; turns the service's own errors into one line on stderr."""
+    try:
+        app()
+    except CacheServiceError as error:
+        typer.echo(f"cache-service: {error}", err=True)
+        sys.exit(EXIT_ERROR)
+
+
+@app.command()
+def serve(config_file: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Serve in the foreground until TERM or Ctrl-C."""
+    from cache_service.server import run
+
+    sys.exit(run(_settings(config_file, overrides)))
+
+
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 9000,
+    latency: Annotated[
+        str, typer.Option(help="Seconds an answer takes, or `real` (6 to 120 s, by model and size).")
+    ] = "real",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse unknown models and odd parameters as OpenAI does.")
+    ] = False,
+    tier: Annotated[int | None, typer.Option(min=1, max=5, help="Limits of that OpenAI tier; none if unset.")] = None,
+) -> None:
+    """Serve a faithful upstream that costs nothing, in the foreground."""
+    from cache_service import bootstrap
+
+    bootstrap.simulate(host=host, port=port, latency=latency, strict=strict, tier=tier)
+
+
+@config_app.command("show")
+def config_show(config_file: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Every setting, its value (secrets masked) and where it came from."""
+    settings, origin = config.load(os.environ, config_file=config_file, overrides=overrides or ())
+    values = config.masked(settings)
+    if as_json:
+        _print_json({name: {"value": value, "origin": origin[name]} for name, value in values.items()})
+        return
+    width = max(map(len, values))
+    for name, value in values.items():
+        typer.echo(f"{name:{width}}  {json.dumps(value)}  ({origin[name]})")
+
+
+@app.command()
+def purge(
+    key: Annotated[str | None, typer.Option(help="Exact key (as in Cache-Status).")] = None,
+    prompt: Annotated[str | None, typer.Option(help="This prompt, whatever its parameters.")] = None,
+    similar_to: Annotated[str | None, typer.Option(help="Prompts similar to this one.")] = None,
+    similarity: Annotated[float | None, typer.Option(min=0, max=1, help="Least cosine for --similar-to.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Entries with this Cache-Tag.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Entries of this namespace.")] = None,
+    operation: Annotated[str | None, typer.Option(help="images or chat.")] = None,
+    model: Annotated[str | None, typer.Option(help="Entries asked of this model.")] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Entries generated more than so many seconds ago.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything; asks, or needs --yes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and change nothing.")] = False,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete entries; all conditions given must match. Goes to the running service, if there is one."""
+    from cache_service.jobs.purge import CONFIRMATION
+
+    if everything and not dry_run and not yes:
+        typer.confirm("Delete every entry?", abort=True, err=True)
+    body: dict[str, Any] = {
+        "key": key,
+        "prompt": prompt,
+        "similar_to": similar_to,
+        "similarity": similarity,
+        "tag": tag,
+        "namespace": namespace,
+        "operation": operation,
+        "model": model,
+        "older_than": older_than,
+        "all": everything or None,
+        "confirm": CONFIRMATION if everything else None,
+    }
+    body = {name: value for name, value in body.items() if value is not None} | {"dry_run": dry_run}
+    answer = _run(_post_admin("/admin/purge", body, _settings(config_file, overrides)))
+    if as_json:
+        _print_json(answer)
+    else:
+        typer.echo(f"{answer['count']} entries {'would be deleted' if dry_run else 'deleted'}")
+
+
+@app.command()
+def check(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended; no server may be running.")] = False,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare database, pictures and index with each other. Exit code 3 if anything is wrong (and not mended)."""
+    from cache_service import bootstrap
+
+    problems = _run(bootstrap.check(_settings(config_file, overrides), fix=fix))
+    if as_json:
+        _print_json([{"kind": p.kind, "detail": p.detail, "fixed": p.fixed} for p in problems])
+    else:
+        for problem in problems:
+            typer.echo(f"{'fixed' if problem.fixed else 'found'}: {problem.kind}: {problem.detail}")
+        typer.echo(f"{len(problems)} problems" if problems else "nothing found")
+    if any(not problem.fixed for problem in problems):
+        sys.exit(EXIT_PARTLY)
+
+
+@app.command()
+def evaluate(
+    pairs: Annotated[Path, typer.Option("--pairs", help="JSON lines of {a, b, same, category}, gzipped or not.")],
+    operation: OperationName = "images",
+    profile: Annotated[str | None, typer.Option(help="strict or verified; else the settings'.")] = None,
+    show_wrong: Annotated[bool, typer.Option("--wrong", help="Also list the pairs wrongly served.")] = False,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide labelled pairs as the service would, b asked when a is stored."""
+    from cache_service import bootstrap
+
+    settings = _settings(config_file, [*(overrides or ()), *([f"profile={profile}"] if profile else ())])
+    result = _run(bootstrap.evaluate(settings, pairs, operation=operation))
+    if as_json:
+        _print_json(result.as_json() | ({"wrong": result.wrong_as_json()} if show_wrong else {}))
+        return
+    typer.echo(f"{'category':32} {'pairs':>7} {'same':>7} {'hits':>7} {'true hits':>10} {'false hits':>10}")
+    for name, tally in [*sorted(result.by_category.items()), ("all", result.total)]:
+        rates = f"{_percent(tally.true_hit_rate):>10} {_percent(tally.false_hit_rate):>10}"
+        typer.echo(f"{name[:32]:32} {tally.pairs:7} {tally.same:7} {tally.hits:7} {rates}")
+    typer.echo(f"gate {result.gate}")
+    if show_wrong:
+        for wrong in result.wrong_as_json():
+            typer.echo(
+                f"{wrong['similarity']:.3f} {wrong['category']}: {wrong['a']!r} / {wrong['b']!r} ({wrong['reason']})"
+            )
+
+
+@app.command()
+def warm(
+    file: Annotated[Path, typer.Argument(help="txt (a prompt a line), jsonl or csv.")],
+    operation: OperationName = "images",
+    model: Annotated[str | None, typer.Option(help="Model for rows that name none.")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Parameter for rows without it; repeatable."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=1000, help="Requests at once; the limiter paces them anyway.")
+    ] = 16,
+    budget_usd: Annotated[float | None, typer.Option(min=0, help="Begin nothing that could cost more in all.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is there and what the rest may cost; generate nothing.")
+    ] = False,
+    failures: Annotated[
+        Path | None, typer.Option(help="Where failed rows go, readable by warm; else FILE.failed.jsonl.")
+    ] = None,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fill the cache from a file. Run it again to resume: what is there is a hit and costs nothing."""
+    from cache_service.jobs.warm import read_rows
+
+    defaults = dict(_parameter(text) for text in parameter or ())
+    if model:
+        defaults["model"] = model
+    rows = read_rows(file, operation=operation, defaults=defaults)
+    settings = _settings(config_file, overrides)
+    report = _run(_warm(settings, rows, concurrency=concurrency, budget_usd=budget_usd, dry_run=dry_run, quiet=as_json))
+    failed_file = failures or file.with_name(file.name + ".failed.jsonl")
+    if report.failures and not dry_run:
+        failed_file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.failures), "utf-8")
+    if as_json:
+        _print_json(report.as_json() | {"failures_file": str(failed_file) if report.failures and not dry_run else None})
+    else:
+        _print_warm(report, failed_file, dry_run=dry_run)
+    if report.failed or report.skipped:
+        sys.exit(EXIT_PARTLY)
+
+
+async def _warm(settings: Settings, rows: list[Any], *, quiet: bool, **how: Any) -> WarmReport:
+    from cache_service import bootstrap
+    from cache_service.jobs.warm import warm as warm_rows
+    from cache_service.progress import shown
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stop.set)  # what runs is paid: it ends, nothing more is begun
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    async with bootstrap.client(settings, admin=False) as client:
+        with shown(len(rows), quiet=quiet) as progress:
+            return await warm_rows(rows, client, estimate=bootstrap.estimate_usd(), stop=stop, progress=progress, **how)
+
+
+async def _post_admin(path: str, body: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    from cache_service import bootstrap
+
+    async with bootstrap.client(settings, admin=True) as client:
+        answer = await client.post(path, json=body)
+    if not answer.is_success:
+        problem = answer.json()
+        raise ConfigurationError(f"{answer.status_code}: {problem.get('detail') or problem.get('title')}")
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+def _print_warm(report: WarmReport, failed_file: Path, *, dry_run: bool) -> None:
+    generated = "to generate, at most about" if dry_run else "generated for"
+    typer.echo(
+        f"{report.total} rows: {report.hits} hits, {report.generated} {generated} {report.usd:.4f} USD, {report.failed} failed"
+    )
+    if report.unknown_price:
+        typer.echo(f"no price is known for {report.unknown_price} of them")
+    if report.skipped:
+        typer.echo(f"{report.skipped} not begun ({report.stopped}); run it again to go on")
+    if report.failures and not dry_run:
+        typer.echo(f"failed rows are in {failed_file}; `cache-service warm` reads it")
+
+
+def _settings(config_file: Path | None, overrides: list[str] | None) -> Settings:
+    return config.load(os.environ, config_file=config_file, overrides=overrides or ())[0]
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise typer.BadParameter(f"{text!r}: expected NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.1%}"
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

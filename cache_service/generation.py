@@ -1,0 +1,402 @@
+"""Steps 7 and 8 of a miss: generate, then store in both tiers; and the recovery of what a killed process had paid for.
+
+The order is what keeps a paid picture: spool (before the request leaves) → upstream → spool → blobs → one SQL transaction →
+index → spool discarded. Whatever fails on the way to the store, the client still gets the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+
+from cache_service.cache_key.key import form
+from cache_service.errors import CacheServiceError, StoreError, UpstreamError
+from cache_service.instrumentation.events import Hook, NotStored, Recovered, StoreFailed, UsdSpent
+from cache_service.jobs.follow import Follower
+from cache_service.operations.base import Answer, Asked, Incomplete, Made, Operation
+from cache_service.single_flight import Generation
+from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool, SpoolFile
+from cache_service.store.entry import Entry, NewEntry, Output, SpoolHeader, StoredVector
+from cache_service.upstream.base import Call, Upstream
+
+log = logging.getLogger(__name__)
+
+Price: TypeAlias = Callable[[str | None, Mapping[str, Any]], float | None]
+"""(model, usage) → USD, None where it isn't known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Produced:
+    """The upstream gave a complete answer.
+
+    raw: its body as received. outputs: the new ones. pictures: their bytes by digest, whatever became of the blobs.
+    entry: as it stands after the store, None if it wasn't stored; `why_not` says why. filed_as_asked: under the asked key.
+    """
+
+    raw: bytes
+    headers: Mapping[str, str]
+    answer: Answer
+    outputs: tuple[Output, ...]
+    pictures: Mapping[str, bytes]
+    entry: Entry | None
+    why_not: str
+    filed_as_asked: bool
+    usd: float | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlreadyThere:
+    """Someone stored it between the look-up and the start of the generation; nothing was paid."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NotUnderstood:
+    """A 2xx without a complete result: passed through unchanged, never stored."""
+
+    status: int
+    raw: bytes
+    headers: Mapping[str, str]
+    reason: str
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """No answer."""
+
+    error: CacheServiceError
+
+
+Outcome: TypeAlias = Produced | AlreadyThere | NotUnderstood | Broke
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What one generation is to do.
+
+    asked: whose prompt and parameters are sent. n: outputs to make. enough: outputs that make a stored entry sufficient;
+    0 generates in any case. may_store: the client didn't forbid it. deadline: on the monotonic clock.
+    """
+
+    operation: Operation
+    asked: Asked
+    n: int
+    enough: int
+    on_conflict: OnConflict
+    may_store: bool
+    deadline: float
+
+
+class Generator:
+    """Runs generations to their end: one call of `run` is one paid call at most (and the retries the upstream allows)."""
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        store: EntryStore,
+        blobs: BlobStore,
+        spool: Spool,
+        follower: Follower,
+        ttl: Mapping[str, float],
+        price: Price,
+        hook: Hook,
+        embedding_model: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._blobs = blobs
+        self._spool = spool
+        self._follower = follower
+        self._ttl = ttl
+        self._price = price
+        self._hook = hook
+        self._embedding_model = embedding_model
+        self._now = now
+
+    async def run(self, job: Job, generation: Generation[Outcome]) -> Outcome:
+        """Generates and stores; never raises for what the outside world does."""
+        draft, may_store = generation.draft, job.may_store
+        try:
+            if job.enough and (entry := await self._sufficient(draft.exact_key, job.enough)):
+                return AlreadyThere(entry)
+            # read before the request leaves: a purge with a larger number forbids storing
+            draft = replace(draft, began=(await self._store.position()).number)
+        except StoreError:
+            log.exception("the store can't be read; answering without it")
+            self._hook(StoreFailed(draft.operation, "sql"))
+            may_store = False
+        spooled = await self._open_spool(draft) if may_store else None
+        try:
+            status, headers, request_id = await self._call(job, generation, spooled)
+        except UpstreamError as error:
+            await self._discard(spooled)
+            return Broke(error)
+        raw = generation.body
+        answer = await self._read(job.operation, status, raw)
+        if isinstance(answer, Incomplete):
+            await self._discard(spooled)
+            self._hook(NotStored(draft.operation, "incomplete"))
+            return NotUnderstood(status, raw, headers, answer.reason, request_id)
+        return await self._keep(job, draft, answer, raw, headers, request_id, spooled, may_store=may_store)
+
+    async def recover(self, operations: Mapping[str, Operation]) -> None:
+        """Stores what an earlier process had received but not stored; called once, before requests are served."""
+        for found in await self._spool.recover():
+            outcome = "incomplete"
+            try:
+                draft = draft_from_json(found.header)
+                operation = operations[draft.operation]
+                answer = await self._read(operation, 200, found.body)
+                if isinstance(answer, Answer):
+                    asked = operation.parse(draft.request)
+                    outputs, pictures = to_outputs(answer, None)
+                    new = self._filed(operation, asked, answer, draft, outputs)
+                    stored = await self._file(new, pictures, "append" if operation.accumulates else "keep")
+                    outcome = "purged" if isinstance(stored, RefusedByPurge) else "stored"
+            except (CacheServiceError, KeyError, ValueError, TypeError) as error:
+                log.warning("a spooled generation could not be recovered and is kept: %s", type(error).__name__)
+                self._hook(Recovered("unreadable"))
+                continue
+            await found.file.discard()
+            self._hook(Recovered(outcome))
+
+    async def _sufficient(self, exact_key: str, enough: int) -> Entry | None:
+        entry = await self._store.find(exact_key, embedding_model=self._embedding_model)
+        if entry is None or len(entry.outputs) < enough:
+            return None
+        expired = entry.expires_at is not None and entry.expires_at <= self._now()
+        return None if expired else entry
+
+    async def _call(
+        self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None
+    ) -> tuple[int, Mapping[str, str], str | None]:
+        """Sends the request; the body gathers in the generation and the spool."""
+        body = orjson.dumps(job.operation.forward(job.asked, prompt=job.asked.prompt, n=job.n))
+        call = Call(
+            path=job.operation.path,
+            body=body,
+            deadline=job.deadline,
+            cost=job.operation.reserve(job.asked, job.n),
+            model=job.asked.model,
+        )
+        async with self._upstream.send(call) as reply:
+            async for piece in reply.pieces:
+                generation.append(piece)
+                if spooled is not None:
+                    spooled = await self._append(spooled, piece, generation.draft.operation)
+            return reply.status, reply.headers, reply.request_id
+
+    async def _read(self, operation: Operation, status: int, raw: bytes) -> Answer | Incomplete:
+        if status != 200:
+            return Incomplete(f"status {status}")
+        return await asyncio.to_thread(operation.read, raw)
+
+    async def _keep(
+        self,
+        job: Job,
+        draft: NewEntry,
+        answer: Answer,
+        raw: bytes,
+        headers: Mapping[str, str],
+        request_id: str | None,
+        spooled: SpoolFile | None,
+        *,
+        may_store: bool,
+    ) -> Produced:
+        """Step 8; what it can't store is answered all the same."""
+        outputs, pictures = to_outputs(answer, request_id)
+        usd = (
+            self._price(draft.model or _text(answer.made.get("model")), answer.total_usage)
+            if answer.total_usage
+            else None
+        )
+        if usd is not None:
+            self._hook(UsdSpent(draft.operation, usd, saved=False))
+        new = self._filed(job.operation, job.asked, answer, draft, outputs)
+        entry, why_not = None, "" if may_store else "no-store"
+        if may_store:
+            try:
+                stored = await self._file(new, pictures, job.on_conflict)
+                if isinstance(stored, RefusedByPurge):
+                    why_not = "purged"
+                else:
+                    entry = stored
+                await self._discard(spooled)
+            except StoreError:
+                # the spool keeps it: the next start stores it
+                log.exception("a paid answer could not be stored; it was served and stays in the spool")
+                self._hook(StoreFailed(draft.operation, "sql"))
+                why_not = "store failed"
+        if why_not:
+            self._hook(NotStored(draft.operation, why_not))
+        return Produced(
+            raw=raw,
+            headers=headers,
+            answer=answer,
+            outputs=outputs,
+            pictures=pictures,
+            entry=entry,
+            why_not=why_not,
+            filed_as_asked=new.exact_key == draft.exact_key,
+            usd=usd,
+            request_id=request_id,
+        )
+
+    def _filed(
+        self, operation: Operation, asked: Asked, answer: Answer, draft: NewEntry, outputs: tuple[Output, ...]
+    ) -> NewEntry:
+        """The entry to store: as asked, or under the key of what was really made where that contradicts what was asked."""
+        now = self._now()
+        ttl = self._ttl.get(draft.operation, 0.0)
+        new = replace(
+            draft,
+            envelope=answer.envelope,
+            made=answer.made,
+            outputs=outputs,
+            created_at=now,
+            expires_at=now + ttl if ttl else None,
+        )
+        made = operation.as_made(asked, answer)
+        if made is None:
+            return new
+        key = form(made, namespace=draft.namespace, group=draft.group)
+        return replace(new, exact_key=key.exact, partition=key.partition, request=made.body)
+
+    async def _file(
+        self, new: NewEntry, pictures: Mapping[str, bytes], on_conflict: OnConflict
+    ) -> Entry | RefusedByPurge:
+        """Blobs, then the transaction, then the index. Raises StoreError."""
+        async with self._blobs.writing(list(pictures.values())):
+            stored = await self._store.put(new, on_conflict)
+        if isinstance(stored, RefusedByPurge):
+            await self._blobs.collect(pictures, unreferenced=self._store.unreferenced)
+            return stored
+        try:
+            await self._follower.catch_up(at_least=stored.number)
+        except StoreError:
+            # stored all the same; the follower comes round again
+            self._hook(StoreFailed(new.operation, "index"))
+        return stored.entry
+
+    async def _open_spool(self, draft: NewEntry) -> SpoolFile | None:
+        header = SpoolHeader(uuid.uuid4().hex, draft.began, self._now(), draft_to_json(draft))
+        try:
+            return await self._spool.open(header)
+        except StoreError:
+            log.exception("no spool for this generation")
+            self._hook(StoreFailed(draft.operation, "spool"))
+            return None
+
+    async def _append(self, spooled: SpoolFile, piece: bytes, operation: str) -> SpoolFile | None:
+        try:
+            await spooled.append(piece)
+        except StoreError:
+            self._hook(StoreFailed(operation, "spool"))
+            await self._discard(spooled)
+            return None
+        return spooled
+
+    async def _discard(self, spooled: SpoolFile | None) -> None:
+        if spooled is None:
+            return
+        try:
+            await spooled.discard()
+        except StoreError:
+            log.exception("a spool file could not be removed; the next start looks at it again")
+
+
+def to_outputs(answer: Answer, request_id: str | None) -> tuple[tuple[Output, ...], dict[str, bytes]]:
+    """The answer's outputs as they are stored, and the pictures by digest."""
+    pictures: dict[str, bytes] = {}
+
+    def to_output(made: Made) -> Output:
+        digest = None
+        if made.picture is not None:
+            digest = hashlib.sha256(made.picture).hexdigest()
+            pictures[digest] = made.picture
+        return Output(
+            item=made.item,
+            created=made.created,
+            usage=made.usage,
+            blob=digest,
+            size=len(made.picture or b""),
+            media_type=made.media_type,
+            upstream_request_id=request_id,
+        )
+
+    return tuple(to_output(made) for made in answer.outputs), pictures
+
+
+def draft_to_json(draft: NewEntry) -> dict[str, Any]:
+    """A draft (an entry without outputs) as plain JSON, for the spool's header."""
+    plain = {name: getattr(draft, name) for name in _DRAFT_MEMBERS}
+    vector = draft.vector
+    return {
+        **plain,
+        "request": dict(draft.request),
+        "tags": sorted(draft.tags),
+        "vector": vector
+        and {
+            "model_id": vector.model_id,
+            "float32": base64.b64encode(vector.vector.astype("<f4").tobytes()).decode("ascii"),
+            "analysis_version": vector.analysis_version,
+            "analysis": dict(vector.analysis),
+        },
+    }
+
+
+def draft_from_json(header: SpoolHeader) -> NewEntry:
+    """The draft again. Raises KeyError, ValueError or TypeError for a header of another make."""
+    members = dict(header.entry)
+    vector = members["vector"]
+    stored = vector and StoredVector(
+        model_id=vector["model_id"],
+        vector=np.frombuffer(base64.b64decode(vector["float32"]), dtype="<f4").astype(np.float32),
+        analysis_version=vector["analysis_version"],
+        analysis=vector["analysis"],
+    )
+    return NewEntry(
+        **{name: members[name] for name in _DRAFT_MEMBERS},
+        request=members["request"],
+        tags=frozenset(members["tags"]),
+        vector=stored,
+        envelope={},
+        made={},
+        outputs=(),
+        created_at=header.started_at,
+        expires_at=None,
+        began=header.began,
+    )
+
+
+_DRAFT_MEMBERS = (
+    "exact_key",
+    "key_version",
+    "partition",
+    "namespace",
+    "operation",
+    "model",
+    "prompt",
+    "prompt_digest",
+    "client",
+    "group",
+)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,230 @@
+"""Events as Prometheus metrics. `METRICS` lists every one; `PrometheusMetrics` is the hook that counts.
+
+Labels are bounded: a word that isn't in its label's list is counted as `other`, key names beyond a number too. Every series of
+decisions exists at 0 from the start, so that a rate over a restart is right. Units are Prometheus's base units, and USD.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Final, assert_never
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from cache_service.decision import MissReason
+from cache_service.instrumentation.events import (
+    CandidateJudged,
+    EntriesRemoved,
+    Event,
+    NotStored,
+    Recovered,
+    RequestServed,
+    StepTimed,
+    StoreFailed,
+    TierFailed,
+    UpstreamCalled,
+    UsdSpent,
+)
+
+OTHER: Final = "other"
+MAX_KEY_NAMES: Final = 100
+
+OPERATIONS: Final = ("images", "chat")
+DECISIONS: Final = (
+    ("hit", "exact"),
+    ("hit", "semantic"),
+    ("stale-hit", "exact"),
+    ("stale-hit", "semantic"),
+    ("miss", ""),
+    ("partial", ""),
+    ("collapsed", ""),
+    ("bypass", ""),
+    ("error", ""),
+)
+REASONS: Final = tuple(str(reason) for reason in MissReason)
+STEPS: Final = ("key", "exact", "embed", "search", "verify", "join", "generate", "store")
+VERDICTS: Final = ("same", "different", "unsure")
+STAGES: Final = ("spool", "blob", "sql", "index")
+TIERS: Final = ("exact", "embedding", "index", "verifier")
+NOT_STORED: Final = ("purged", "incomplete", "no-store", "store failed")
+CAUSES: Final = ("purged", "expired")
+RECOVERED: Final = ("stored", "incomplete", "purged", "unreadable")
+OUTCOMES: Final = (
+    *("ok", "abandoned", "rate_limit", "too_large", "slow_down", "quota", "key", "model", "overloaded", "refused"),
+    *("redirect", "not_sent", "broken", "answer_too_large", "timeout"),
+)
+
+SECONDS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    20.0,
+    30.0,
+    60.0,
+    90.0,
+    120.0,
+)
+"""A hit takes milliseconds, a generation up to two minutes."""
+SIMILARITIES: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99, 1.0)
+
+Metric = Counter | Gauge | Histogram
+
+METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram], str, tuple[str, ...]]]] = {
+    "build_info": (Gauge, "Always 1; the labels say which build runs.", ("version", "python")),
+    "requests": (Counter, "Answers of generation routes, by what decided them.", ("operation", "decision", "kind")),
+    "request_duration_seconds": (Histogram, "Time until the answer was ready.", ("operation", "decision")),
+    "misses": (Counter, "Why nothing stored was served.", ("operation", "reason")),
+    "hit_similarity": (Histogram, "Cosine of semantic hits.", ("operation",)),
+    "step_duration_seconds": (Histogram, "Time of each step of a request.", ("operation", "step")),
+    "candidates": (Counter, "Candidates by the verifier's verdict.", ("operation", "verdict")),
+    "candidate_similarity": (Histogram, "Cosine of the candidates that were verified.", ("operation", "verdict")),
+    "verification_duration_seconds": (Histogram, "Time of one verification.", ("operation",)),
+    "upstream_calls": (Counter, "Attempts at the upstream, by key name and outcome.", ("operation", "key", "outcome")),
+    "upstream_duration_seconds": (Histogram, "Time of one attempt at the upstream.", ("operation", "outcome")),
+    "upstream_queue_seconds": (Histogram, "Time waited for capacity in a limit pool.", ("operation",)),
+    "upstream_images": (Counter, "Images made by the upstream.", ("operation", "key")),
+    "upstream_tokens": (Counter, "Tokens used at the upstream.", ("operation", "key")),
+    "spent_usd": (Counter, "Paid for generations, where the price is known.", ("operation",)),
+    "saved_usd": (Counter, "What hits would have cost, where the price is known.", ("operation",)),
+    "store_failures": (Counter, "Answers that were served but could not be stored.", ("operation", "stage")),
+    "not_stored": (Counter, "Answers that were served and rightly not stored.", ("operation", "reason")),
+    "tier_failures": (Counter, "Tiers that could not be asked and were passed over.", ("operation", "tier")),
+    "entries_removed": (Counter, "Entries that went.", ("cause",)),
+    "recovered_generations": (Counter, "Generations of an earlier process found in the spool.", ("outcome",)),
+}
+"""Name without prefix and `_total`: type, help, labels. Those of the process and of garbage collection come from the library."""
+
+_BUCKETS: Final[Mapping[str, Sequence[float]]] = {"hit_similarity": SIMILARITIES, "candidate_similarity": SIMILARITIES}
+
+
+class PrometheusMetrics:
+    """A hook that counts, and what it has counted as text. Safe to call from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._metrics: dict[str, Any] = {name: self._create(name) for name in METRICS}
+        self._key_names: set[str] = set()
+        self._metrics["build_info"].labels(version("cache-service"), platform.python_version()).set(1)
+        self._start_at_zero()
+
+    def render(self) -> tuple[bytes, str]:
+        """Body and content type of `/metrics`."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Adds a gauge `cache_service_{name}` whose value is asked for at each scrape."""
+        Gauge(f"cache_service_{name}", text, registry=self.registry).set_function(value)
+
+    def __call__(self, event: Event) -> None:
+        """Counts the event."""
+        match event:
+            case RequestServed():
+                self._request(event)
+            case CandidateJudged():
+                self._candidate(event)
+            case UpstreamCalled():
+                self._upstream(event)
+            case StepTimed(operation, step, seconds):
+                self._of("step_duration_seconds", _operation(operation), _one(step, STEPS)).observe(seconds)
+            case UsdSpent(operation, usd, saved):
+                self._of("saved_usd" if saved else "spent_usd", _operation(operation)).inc(max(0.0, usd))
+            case StoreFailed(operation, stage):
+                self._of("store_failures", _operation(operation), _one(stage, STAGES)).inc()
+            case NotStored(operation, reason):
+                self._of("not_stored", _operation(operation), _one(reason, NOT_STORED)).inc()
+            case TierFailed(operation, tier):
+                self._of("tier_failures", _operation(operation), _one(tier, TIERS)).inc()
+            case EntriesRemoved(cause, count):
+                self._of("entries_removed", _one(cause, CAUSES)).inc(count)
+            case Recovered(outcome):
+                self._of("recovered_generations", _one(outcome, RECOVERED)).inc()
+            case _:
+                assert_never(event)
+
+    def _request(self, event: RequestServed) -> None:
+        operation = _operation(event.operation)
+        decision = _one(event.decision, _DECISION_WORDS)
+        kind = event.kind if (decision, event.kind) in DECISIONS else ""
+        self._of("requests", operation, decision, kind).inc()
+        self._of("request_duration_seconds", operation, decision).observe(event.seconds)
+        if decision in _MISSING:
+            self._of("misses", operation, _one(event.reason, REASONS)).inc()
+        if kind == "semantic" and event.similarity is not None:
+            self._of("hit_similarity", operation).observe(event.similarity)
+
+    def _candidate(self, event: CandidateJudged) -> None:
+        operation, verdict = _operation(event.operation), _one(event.verdict, VERDICTS)
+        self._of("candidates", operation, verdict).inc()
+        self._of("candidate_similarity", operation, verdict).observe(event.similarity)
+        self._of("verification_duration_seconds", operation).observe(event.seconds)
+
+    def _upstream(self, event: UpstreamCalled) -> None:
+        operation, outcome, key = _operation(event.operation), _one(event.outcome, OUTCOMES), self._key(event.key_name)
+        self._of("upstream_calls", operation, key, outcome).inc()
+        self._of("upstream_duration_seconds", operation, outcome).observe(event.seconds)
+        self._of("upstream_queue_seconds", operation).observe(event.queued)
+        self._of("upstream_images", operation, key).inc(event.images)
+        self._of("upstream_tokens", operation, key).inc(event.tokens)
+
+    def _of(self, name: str, *labels: str) -> Any:
+        return self._metrics[name].labels(*labels)
+
+    def _key(self, name: str) -> str:
+        if name not in self._key_names:
+            if len(self._key_names) >= MAX_KEY_NAMES:
+                return OTHER
+            self._key_names.add(name)
+        return name
+
+    def _create(self, name: str) -> Metric:
+        kind, text, labels = METRICS[name]
+        full = f"cache_service_{name}"
+        if kind is Histogram:
+            return Histogram(full, text, labels, registry=self.registry, buckets=_BUCKETS.get(name, SECONDS))
+        return kind(full, text, labels, registry=self.registry)
+
+    def _start_at_zero(self) -> None:
+        for operation in OPERATIONS:
+            for decision, kind in DECISIONS:
+                self._of("requests", operation, decision, kind)
+                self._of("request_duration_seconds", operation, decision)
+            for name in ("hit_similarity", "upstream_queue_seconds", "spent_usd", "saved_usd"):
+                self._of(name, operation)
+            for name, words in (
+                ("misses", REASONS), ("candidates", VERDICTS), ("store_failures", STAGES),
+                ("not_stored", NOT_STORED), ("tier_failures", TIERS),
+            ):  # fmt: skip
+                for word in words:
+                    self._of(name, operation, word)
+        for cause in CAUSES:
+            self._of("entries_removed", cause)
+        for outcome in RECOVERED:
+            self._of("recovered_generations", outcome)
+
+
+_DECISION_WORDS: Final = tuple(dict.fromkeys(decision for decision, _ in DECISIONS))
+_MISSING: Final = frozenset({"miss", "collapsed"})
+
+
+def _operation(name: str) -> str:
+    return _one(name, OPERATIONS)
+
+
+def _one(word: str, known: Sequence[str]) -> str:
+    """The word if it is known, else `other`."""
+    return word if word in known else OTHER

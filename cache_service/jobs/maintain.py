@@ -1,0 +1,39 @@
+"""What has to happen now and then: expired entries go, old rows of the change feed go, pictures nobody refers to go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from cache_service.errors import StoreError
+from cache_service.instrumentation.events import EntriesRemoved, Hook
+from cache_service.store.base import BlobStore, EntryStore
+
+log = logging.getLogger(__name__)
+
+KEEP_EXPIRED = 86400.0
+"""Seconds an expired entry is kept for `max-stale` and `stale-if-error`."""
+
+BATCH = 500  # entries deleted in one transaction, so that it never lasts long
+
+
+async def maintain(
+    store: EntryStore, blobs: BlobStore, *, hook: Hook, keep_changes: float, now: Callable[[], float] = time.time
+) -> None:
+    """One round. Raises StoreError."""
+    while (expired := await store.expire(before=now() - KEEP_EXPIRED, limit=BATCH)).count:
+        await blobs.collect(expired.orphaned_blobs, unreferenced=store.unreferenced)
+        hook(EntriesRemoved("expired", expired.count))
+    await store.trim_changes(before=now() - keep_changes)
+
+
+async def run(store: EntryStore, blobs: BlobStore, *, hook: Hook, keep_changes: float, every: float) -> None:
+    """A round every `every` seconds, for ever."""
+    while True:
+        await asyncio.sleep(every)
+        try:
+            await maintain(store, blobs, hook=hook, keep_changes=keep_changes)
+        except StoreError:
+            log.exception("maintenance failed; trying again")

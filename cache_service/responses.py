@@ -1,0 +1,132 @@
+"""From a decision or an outcome to what the client gets: the body, and the report of how it came about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from cache_service.answer import Forwarded, Report, Served
+from cache_service.decision import Decision, Hit, Miss, MissReason, StaleHit
+from cache_service.generation import NotUnderstood, Price, Produced
+from cache_service.operations.base import Operation
+from cache_service.store.base import BlobStore
+from cache_service.store.entry import Entry, Output
+
+JSON = "application/json"
+
+_RENDER_IN_THREAD = 256 * 1024  # bytes of pictures; base64 of less takes under half a millisecond
+
+_FORWARDED: Mapping[MissReason, Forwarded] = {
+    MissReason.NO_CACHE: "request",
+    MissReason.TOO_OLD: "request",
+    MissReason.EXPIRED: "stale",
+}
+
+
+class Responses:
+    """Builds answers. Raises StoreCorrupt where a stored picture is missing or damaged."""
+
+    def __init__(self, blobs: BlobStore, price: Price) -> None:
+        self._blobs = blobs
+        self._price = price
+
+    async def hit(self, operation: Operation, decision: Hit | StaleHit, n: int) -> Served:
+        """The first n outputs of a stored entry."""
+        entry = decision.entry
+        outputs = entry.outputs[:n]
+        body = await self._render(operation, entry.envelope, outputs, {})
+        stale = isinstance(decision, StaleHit)
+        report = Report(
+            decision="stale-hit" if stale else "hit",
+            key=entry.exact_key,
+            kind=decision.kind,
+            reason=decision.reason,
+            similarity=decision.similarity,
+            matched_prompt=entry.prompt if decision.kind == "semantic" else None,
+            age=decision.age,
+            ttl=-decision.staleness if isinstance(decision, StaleHit) else decision.ttl,
+            detail=decision.allowed if isinstance(decision, StaleHit) else "",
+            saved_usd=self._usd(entry, outputs),
+        )
+        return Served(200, body, JSON, report)
+
+    async def produced(
+        self, operation: Operation, produced: Produced, before: Entry | None, n: int, report: Report, *, leads: bool
+    ) -> Served:
+        """A fresh answer: the leader of a whole generation gets it as the upstream sent it, everybody else rendered from its parts.
+
+        before: the entry that had some of the outputs already.
+        """
+        report = replace(
+            report,
+            stored=produced.entry is not None and produced.filed_as_asked,
+            detail=report.detail or _why_not_stored(produced),
+            usd=produced.usd if leads else None,
+            upstream_request_id=produced.request_id,
+        )
+        if leads and before is None:
+            return Served(200, produced.raw, JSON, report, produced.headers)
+        if produced.entry is not None and produced.filed_as_asked:
+            envelope, outputs = produced.entry.envelope, produced.entry.outputs
+        else:
+            envelope = before.envelope if before is not None else produced.answer.envelope
+            outputs = (*(before.outputs if before is not None else ()), *produced.outputs)
+        body = await self._render(operation, envelope, outputs[:n], produced.pictures)
+        return Served(200, body, JSON, report, produced.headers if leads else {})
+
+    def not_understood(self, outcome: NotUnderstood, report: Report) -> Served:
+        """A 2xx that holds no complete result, as it came."""
+        report = replace(
+            report,
+            forward_status=outcome.status,
+            detail=f"not stored: {outcome.reason}",
+            upstream_request_id=outcome.request_id,
+        )
+        return Served(outcome.status, outcome.raw, outcome.headers.get("content-type", JSON), report, outcome.headers)
+
+    async def _render(
+        self,
+        operation: Operation,
+        envelope: Mapping[str, object],
+        outputs: Sequence[Output],
+        fresh: Mapping[str, bytes],
+    ) -> bytes:
+        """The body; pictures come from `fresh` (by digest) or from disk."""
+        pictures = [
+            None if output.blob is None else fresh.get(output.blob) or await self._blobs.read(output.blob)
+            for output in outputs
+        ]
+        if sum(len(picture or b"") for picture in pictures) > _RENDER_IN_THREAD:
+            return await asyncio.to_thread(operation.render, envelope, outputs, pictures)
+        return operation.render(envelope, outputs, pictures)
+
+    def _usd(self, entry: Entry, outputs: Sequence[Output]) -> float | None:
+        model = entry.model or entry.made.get("model")
+        prices = [self._price(model, output.usage) for output in outputs if output.usage]
+        known = [price for price in prices if price is not None]
+        return sum(known) if known else None
+
+
+def miss_report(decision: Decision, key: str, *, leads: bool) -> Report:
+    """How a request came to go upstream: alone, for the missing outputs, or behind another's generation."""
+    if isinstance(decision, Miss):
+        forwarded = _FORWARDED.get(decision.reason, "miss")
+        reason, detail, similarity = str(decision.reason), decision.detail, decision.nearest
+    else:
+        forwarded, reason, detail, similarity = "partial", decision.reason, "", decision.similarity
+    return Report(
+        decision="collapsed" if not leads else "partial" if forwarded == "partial" else "miss",
+        key=key,
+        reason=reason,
+        detail=detail,
+        similarity=similarity,
+        forwarded=forwarded,
+        collapsed=not leads,
+    )
+
+
+def _why_not_stored(produced: Produced) -> str:
+    if produced.why_not:
+        return f"not stored: {produced.why_not}"
+    return "" if produced.filed_as_asked else "filed under what was really made"

@@ -1,0 +1,197 @@
+"""Pictures as files named by the SHA-256 of their bytes, in folders by the first digits: `ab/cd/abcd…`.
+
+A picture is durable before it is named: temporary file, fsync, rename, fsync of the folder (and of folders just made).
+A process that is killed leaves at most temporary files, which the next one to open the store removes; those of a
+process that still lives are locked and stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from pathlib import Path
+
+from cache_service.errors import StoreCorrupt, StoreReadOnly
+from cache_service.store.files import DurableFolders, locked, make_private_folder, sync_folder, wrapped, write_all
+
+COLLECTED_AT_ONCE = 64
+"""Blobs deleted while no writer may begin: some milliseconds."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TEMPORARY = ".writing"
+
+
+class FileBlobStore:
+    """A `BlobStore` in a folder. `open` makes one."""
+
+    def __init__(self, root: Path, *, spare_younger_than: float, clock: Callable[[], float]) -> None:
+        self._root = root
+        self._folders = DurableFolders(root)
+        self._spare = spare_younger_than
+        self._clock = clock
+        self._pinned: Counter[str] = Counter()
+        self._gate = asyncio.Lock()  # held while pins are set, and while unpinned blobs are deleted
+        self._failed: StoreReadOnly | None = None
+
+    @classmethod
+    async def open(
+        cls, root: Path, *, spare_younger_than: float = 0.0, clock: Callable[[], float] = time.time
+    ) -> FileBlobStore:
+        """Opens or makes the folder, and removes what a killed process left half written.
+
+        spare_younger_than: seconds in which a blob that was written or found again isn't collected: for a folder that
+        several processes share, which can't see each other's pins.
+        """
+        await asyncio.to_thread(_prepare, root)
+        return cls(root, spare_younger_than=spare_younger_than, clock=clock)
+
+    @property
+    def failed(self) -> str | None:
+        """What was said when a write failed for good."""
+        return None if self._failed is None else str(self._failed)
+
+    @contextlib.asynccontextmanager
+    async def writing(self, pictures: Sequence[bytes]) -> AsyncIterator[list[str]]:
+        """Writes the pictures that aren't there, in a thread, and touches the others."""
+        digests = await asyncio.to_thread(lambda: [hashlib.sha256(picture).hexdigest() for picture in pictures])
+        async with self._gate:
+            self._pinned.update(digests)
+        try:
+            for digest, picture in dict(zip(digests, pictures, strict=True)).items():
+                await self._write(digest, picture)
+            yield digests
+        finally:
+            self._pinned.subtract(digests)
+            for digest in set(digests):
+                if self._pinned[digest] <= 0:
+                    del self._pinned[digest]
+
+    async def read(self, sha256: str) -> bytes:
+        """The bytes, checked against the digest. Raises StoreCorrupt, or StoreError if the file can't be read now."""
+        if not _DIGEST.fullmatch(sha256):
+            raise StoreCorrupt(f"no digest of a picture: {sha256[:80]!r}")
+        return await asyncio.to_thread(_read, self._path(sha256), sha256)
+
+    async def collect(
+        self,
+        blobs: Iterable[str],
+        *,
+        unreferenced: Callable[[Collection[str]], Awaitable[set[str]]] | None = None,
+    ) -> int:
+        """Deletes a few at a time. With `unreferenced` a store that commits meanwhile is seen: its pins ended before."""
+        rest = list(dict.fromkeys(blobs))
+        deleted = 0
+        while rest:
+            page, rest = rest[:COLLECTED_AT_ONCE], rest[COLLECTED_AT_ONCE:]
+            async with self._gate:
+                free = {digest for digest in page if digest not in self._pinned and _DIGEST.fullmatch(digest)}
+                if unreferenced is not None and free:
+                    free &= await unreferenced(free)
+                younger = self._clock() - self._spare if self._spare else None
+                deleted += await asyncio.to_thread(_delete, [self._path(digest) for digest in sorted(free)], younger)
+        return deleted
+
+    async def all(self) -> list[str]:
+        """Reads the folders, in a thread."""
+        return await asyncio.to_thread(lambda: [path.name for path in _blob_files(self._root)])
+
+    async def _write(self, digest: str, picture: bytes) -> None:
+        if self._failed is not None:
+            raise StoreReadOnly(str(self._failed))
+        try:
+            await asyncio.to_thread(_keep, self._folders, self._path(digest), picture)
+        except StoreReadOnly as exc:
+            self._failed = exc  # after a failed fsync the page cache may claim what the disk doesn't have
+            raise
+
+    def _path(self, digest: str) -> Path:
+        return self._root / digest[:2] / digest[2:4] / digest
+
+
+def _prepare(root: Path) -> None:
+    with wrapped("opening the folder of pictures"):
+        make_private_folder(root)
+        for path in root.glob(f"??/??/*{_TEMPORARY}"):
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_RDWR)
+                try:
+                    if locked(descriptor):
+                        path.unlink()
+                finally:
+                    os.close(descriptor)
+
+
+def _keep(folders: DurableFolders, path: Path, picture: bytes) -> None:
+    """Makes the file durable under its name, unless it is there already with as many bytes."""
+    with wrapped("storing a picture"):
+        folders.make(path.parent)
+        if not _touched(path, len(picture)):
+            _write_anew(path, picture)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            path.unlink(missing_ok=True)  # or it would be found again, and never be durable
+            raise
+
+
+def _touched(path: Path, size: int) -> bool:
+    try:
+        if path.stat().st_size != size:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _write_anew(path: Path, picture: bytes) -> None:
+    temporary = path.with_name(f"{secrets.token_hex(8)}{_TEMPORARY}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        locked(descriptor)
+        write_all(descriptor, picture)
+        os.fsync(descriptor)
+        temporary.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path, digest: str) -> bytes:
+    try:
+        with wrapped("reading a picture"):
+            picture = path.read_bytes()
+    except Exception as exc:
+        if isinstance(exc.__cause__, FileNotFoundError):
+            raise StoreCorrupt(f"the picture {digest} is missing") from exc.__cause__
+        raise
+    if hashlib.sha256(picture).hexdigest() != digest:
+        raise StoreCorrupt(f"the picture {digest} isn't what was written")
+    return picture
+
+
+def _delete(paths: list[Path], younger_than: float | None) -> int:
+    deleted = 0
+    with wrapped("deleting pictures"):
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                if younger_than is not None and path.stat().st_mtime > younger_than:
+                    continue
+                path.unlink()
+                deleted += 1
+    return deleted
+
+
+def _blob_files(root: Path) -> list[Path]:
+    with wrapped("listing the pictures"):
+        return [path for path in root.glob("??/??/*") if _DIGEST.fullmatch(path.name)]

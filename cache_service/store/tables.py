@@ -1,0 +1,118 @@
+"""The tables, as this program expects them; `alembic/` brings a database there and a test holds the two together.
+
+JSON is kept as text, because the order of its members is part of an answer. Text columns hold any Unicode except NUL.
+Every row that is served carries a checksum of its own (CRC-32): SQLite has none for its pages, and a flipped bit must
+turn into a miss, never into a wrong answer. Ids are never reused: an index may still name an entry that is gone.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+REVISION = "0001"
+"""The newest Alembic revision: the schema described here."""
+
+LIVE = "live"
+QUARANTINED = "quarantined"
+
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""64 bits on both; SQLite numbers rows only where the column is called INTEGER."""
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+entries = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("exact_key", sa.Text, nullable=False, unique=True),
+    sa.Column("key_version", sa.Integer, nullable=False),
+    sa.Column("partition", sa.Text, nullable=False),
+    sa.Column("namespace", sa.Text, nullable=False, index=True),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, index=True),
+    sa.Column("prompt", sa.Text, nullable=False),
+    sa.Column("prompt_digest", sa.Text, nullable=False, index=True),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("envelope", sa.Text, nullable=False),
+    sa.Column("made", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False, index=True),
+    sa.Column("expires_at", sa.Double, index=True),
+    sa.Column("exact_only", sa.Boolean, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("upstream_group", sa.Text, nullable=False),
+    sa.Column("checksum", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(f"state IN ('{LIVE}', '{QUARANTINED}')", name="state"),
+    sqlite_autoincrement=True,
+)
+
+outputs = sa.Table(
+    "outputs",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("entry_id", BigId, sa.ForeignKey("entries.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("item", sa.Text, nullable=False),
+    sa.Column("created", sa.BigInteger, nullable=False),
+    sa.Column("usage", sa.Text),
+    sa.Column("blob", sa.Text, index=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("media_type", sa.Text),
+    sa.Column("upstream_request_id", sa.Text),
+    sa.Column("checksum", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("entry_id", "position"),
+)
+
+vectors = sa.Table(
+    "vectors",
+    metadata,
+    sa.Column("entry_id", BigId, sa.ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("model_id", sa.Text, primary_key=True),
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32, little-endian
+    sa.Column("analysis_version", sa.Text, nullable=False),
+    sa.Column("analysis", sa.Text, nullable=False),
+    sa.Column("checksum", sa.BigInteger, nullable=False),
+)
+
+tags = sa.Table(
+    "tags",
+    metadata,
+    sa.Column("entry_id", BigId, sa.ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("tag", sa.Text, primary_key=True, index=True),
+)
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("entry_id", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+purges = sa.Table(
+    "purges",
+    metadata,
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("predicate", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+)
+
+counter = sa.Table(
+    "counter",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.Text, nullable=False),
+    sa.Column("trimmed", sa.BigInteger, nullable=False),  # number of the newest purge that is no longer kept
+    sa.CheckConstraint("id = 1", name="one_row"),
+)

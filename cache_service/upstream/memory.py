@@ -1,0 +1,255 @@
+"""The pools of one process: calls queue here for capacity and are woken when it is theirs.
+
+Order: larger priority first, then the earlier deadline, then who came first. Calls that can go to the same pools never pass
+each other; a call that can use what an older one can't may go first, but once the older has waited `PASSING` seconds its
+pools are held for it. Several processes need one holder that they share; this is the place for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from cache_service.errors import CapacityExceeded
+from cache_service.upstream.base import Cost, PoolUse
+from cache_service.upstream.key_pool import AllOut, KeyPools, Later, Ticket, Wanted
+from cache_service.upstream.rate_limit import ROUNDING, Never
+from cache_service.upstream.retry import Fault
+
+Clock: TypeAlias = Callable[[], float]
+Sleep: TypeAlias = Callable[[float], Awaitable[object]]
+
+PASSING = 10.0
+"""Seconds that others may go before a call that waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A call's place in the queue; kept when it has to queue again, so that it comes back to the head."""
+
+    priority: int
+    deadline: float
+    number: int
+
+    @property
+    def order(self) -> tuple[int, float, int]:
+        """Sorts the queue."""
+        return (-self.priority, self.deadline, self.number)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    wanted: Wanted
+    place: Place
+    since: float
+    granted: asyncio.Future[Ticket] = field(repr=False)
+
+    @property
+    def kind(self) -> tuple[str | None, frozenset[str]]:
+        return (self.wanted.model, self.wanted.excluded)
+
+    def expired(self, now: float) -> bool:
+        return self.place.deadline <= now + ROUNDING
+
+
+class CallsOut(Exception):
+    """Every key that the call might use is out; `fault` says why, `wait` seconds until one is tried again."""
+
+    def __init__(self, fault: Fault, wait: float) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
+        self.wait = wait
+
+
+class CapacityQueue:
+    """Hands out the capacity of `KeyPools` in order."""
+
+    def __init__(self, pools: KeyPools, *, max_queued: int, clock: Clock, sleep: Sleep) -> None:
+        self._pools = pools
+        self._max_queued = max_queued
+        self._clock = clock
+        self._sleep = sleep
+        self._queue: list[_Waiter] = []  # sorted
+        self._numbers = itertools.count()
+        self._changed = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+
+    def place(self, priority: int, deadline: float) -> Place:
+        """A place behind all of the same priority and deadline."""
+        return Place(priority, deadline, next(self._numbers))
+
+    async def acquire(self, wanted: Wanted, place: Place, *, again: bool = False) -> Ticket:
+        """Waits for capacity; the ticket must be given to `finish`, `fail` or `abandon`.
+
+        again: the call has been in the queue before, so the queue isn't too long for it.
+        Raises CapacityExceeded (at once where the deadline can't be met or the queue is full) and CallsOut.
+        """
+        now = self._clock()
+        if not again:
+            self._refuse_if_hopeless(wanted, place, now)
+        waiter = _Waiter(wanted, place, now, asyncio.get_running_loop().create_future())
+        bisect.insort(self._queue, waiter, key=_order)
+        self._dispatch()
+        if not waiter.granted.done():
+            self._keep_pumping()
+        try:
+            return await waiter.granted
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
+
+    def finish(self, ticket: Ticket, *, tokens: int | None = None) -> None:
+        """The call went well; `tokens` as the upstream counted, None if it didn't say."""
+        self._pools.finish(ticket, self._clock(), tokens=tokens)
+        self._capacity_changed()
+
+    def fail(self, ticket: Ticket, fault: Fault, *, wait: float = 0.0) -> None:
+        """The call failed; `wait`: how long its pool takes no call of the model."""
+        self._pools.fail(ticket, fault, self._clock(), wait=wait)
+        self._capacity_changed()
+
+    def abandon(self, ticket: Ticket, *, sent: bool = True) -> None:
+        """Nobody waits for the call any more."""
+        self._pools.abandon(ticket, self._clock(), sent=sent)
+        self._capacity_changed()
+
+    def use(self) -> list[PoolUse]:
+        """The pools as they stand."""
+        return self._pools.use(self._clock())
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait."""
+        return len(self._queue)
+
+    async def aclose(self) -> None:
+        """Refuses whoever still waits; idempotent."""
+        self._refuse_all(CapacityExceeded("the service is shutting down"))
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait([self._pump])
+            self._pump = None
+
+    def _refuse_if_hopeless(self, wanted: Wanted, place: Place, now: float) -> None:
+        before = bisect.bisect(self._queue, place.order, key=_order)
+        ahead = _total(waiter.wanted.cost for waiter in self._queue[:before])
+        start = self._pools.earliest(wanted, ahead, now)
+        if start > place.deadline or now >= place.deadline:
+            raise CapacityExceeded("the limit pools can't admit the call before its deadline", retry_after=start - now)
+        if len(self._queue) >= self._max_queued:
+            raise CapacityExceeded(
+                f"{len(self._queue)} calls wait for capacity already", retry_after=max(1.0, start - now)
+            )
+
+    def _dispatch(self) -> float:
+        """Gives out what there is. Returns when more can be there by the passing of time alone."""
+        now = self._clock()
+        wake = math.inf
+        kinds = len({waiter.kind for waiter in self._queue})
+        blocked: set[tuple[str | None, frozenset[str]]] = set()
+        held: frozenset[str] = frozenset()
+        for waiter in tuple(self._queue):
+            if waiter.kind in blocked or waiter.granted.done() or waiter.expired(now):
+                continue
+            choice = self._pools.take(waiter.wanted, now, held)
+            if not isinstance(choice, Later) or (choice.sure and choice.until > waiter.place.deadline):
+                self._queue.remove(waiter)
+                self._answer(waiter, choice, now)
+                continue
+            blocked.add(waiter.kind)
+            wake = min(wake, choice.until)
+            if now - waiter.since >= PASSING:
+                held |= choice.pools
+            if len(blocked) == kinds:
+                break
+        return wake
+
+    def _answer(self, waiter: _Waiter, choice: Ticket | Later | Never | AllOut, now: float) -> None:
+        match choice:
+            case Ticket():
+                waiter.granted.set_result(choice)
+            case Later(until=until):
+                waiter.granted.set_exception(
+                    CapacityExceeded(
+                        "the limit pools can't admit the call before its deadline", retry_after=until - now
+                    )
+                )
+            case Never(reason=reason):
+                waiter.granted.set_exception(CapacityExceeded(f"no limit pool can ever admit the call: {reason}"))
+            case AllOut(fault=fault, until=until):
+                waiter.granted.set_exception(CallsOut(fault, max(0.0, until - now)))
+
+    def _capacity_changed(self) -> None:
+        if self._queue:
+            self._dispatch()
+            self._changed.set()
+
+    def _keep_pumping(self) -> None:
+        self._changed.set()
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.create_task(self._pump_until_empty(), name="capacity-queue")
+
+    async def _pump_until_empty(self) -> None:
+        """Wakes whoever waits for time to pass: for capacity, or for the deadline."""
+        try:
+            while self._queue:
+                self._changed.clear()
+                self._drop_expired()
+                wake = min(self._dispatch(), min((waiter.place.deadline for waiter in self._queue), default=math.inf))
+                if self._queue:
+                    await self._wait(wake - self._clock())
+        except Exception as error:
+            self._refuse_all(error)  # else they would wait for ever
+            raise
+
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        for waiter in self._queue:
+            if waiter.expired(now) and not waiter.granted.done():
+                waited = f"no capacity before the deadline, after {now - waiter.since:.1f} s in the queue"
+                waiter.granted.set_exception(CapacityExceeded(waited))
+        self._queue = [waiter for waiter in self._queue if not waiter.granted.done()]
+
+    async def _wait(self, seconds: float) -> None:
+        changed = asyncio.ensure_future(self._changed.wait())
+        waits: set[asyncio.Future[object]] = {changed}  # type: ignore[arg-type]
+        if seconds < math.inf:
+            waits.add(asyncio.ensure_future(self._sleep(max(0.0, seconds))))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """The waiter was cancelled; a ticket that it was just granted goes back."""
+        if waiter in self._queue:
+            self._queue.remove(waiter)
+            self._changed.set()
+        elif waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
+            self.abandon(waiter.granted.result(), sent=False)
+
+    def _refuse_all(self, error: Exception) -> None:
+        for waiter in self._queue:
+            if not waiter.granted.done():
+                waiter.granted.set_exception(error)
+        self._queue.clear()
+        self._changed.set()
+
+
+def _order(waiter: _Waiter) -> tuple[int, float, int]:
+    return waiter.place.order
+
+
+def _total(costs: Iterable[Cost]) -> Cost:
+    requests = images = tokens = 0
+    for cost in costs:
+        requests += cost.requests
+        images += cost.images
+        tokens += cost.tokens
+    return Cost(requests=requests, images=images, tokens=tokens)

@@ -1,0 +1,183 @@
+"""Everything the rules compare, taken from one prompt: plain JSON, so that it can be stored beside the vector."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TypedDict
+
+from cache_service.embedding.base import Embedding
+from cache_service.verification import tables
+from cache_service.verification.forms import forms_of, genders_of, tense_of
+from cache_service.verification.scan import Token, clean, collapse, scan
+from cache_service.verification.segments import dependents_attached, joined, order_counts, segments_of
+from cache_service.verification.structure import bindings, structure
+from cache_service.verification.words import canonical, in_two_forms, reads_as_english, stem, surfaces
+
+# Longer texts are compared whole: equal or unsure. The embedder reads 256 word pieces, about 1,100 characters.
+LONGEST = 3_000
+# Marks that can carry meaning in code and formulas; in a picture's prompt they don't.
+_MARKS = re.compile(r"[()\[\]{}/*_~|\\]|-(?=\s?[\d(])|(?<!\w)\.(?=\w)")
+# Signs that a text is code or a formula, where each letter and its case count.
+_CODE = re.compile(r"[{}=\\_|<>^*\[\]]|\w\(|\(\)|\d\s?[+/*-]\s?\w|\w\s[+*/]\s\w|\b\w\s-\s\w\b")
+_INDENTED = re.compile(r"^[ \t]+(?=\S)", re.MULTILINE)
+# Quotes, and lines that are indented: here white space is text.
+_SPACE_MATTERS = re.compile(r"[\"`“„«‹「『‘]|(?<!\w)'|\n[ \t]+\S")
+_LAST_MARK = re.compile(r"[?.!](?=[\s\"'”’)]*$)")
+
+
+class Facts(TypedDict):
+    """One prompt.
+
+    whole: SHA-256 of the text, white space collapsed where it is none of quotes or code. long: nothing else but `unseen` and `tail` was taken.
+    unseen: pieces of text the embedder has no pieces for; tail: SHA-256 of what lies after its window, "" if nothing.
+    english: the rules of English apply; otherwise a segment is its lower-case words and nothing more.
+    plain: all words after normalising, in order. verbatim: quotes, code and links; symbols, foreign, accented: as written.
+    code: looks like code or a formula; marks: its punctuation; indents: leading white space of lines; ends: the last mark, as ?.!
+    numbers, counts, colours, materials: canonical words with the word each stands before. finish: numbers in quality tags.
+    cased: words whose capital decides their meaning, as written. names: capitalised words. genders: "his", "her".
+    segments: per comma segment its parts; ordered: their order matters. words: all canonical words, sorted.
+    forms: see `forms_of`. tense: past, future.
+    postures, media: what `structure` took out.
+    """
+
+    whole: str
+    long: bool
+    unseen: list[str]
+    tail: str
+    english: bool
+    plain: str
+    verbatim: list[str]
+    symbols: list[str]
+    foreign: list[str]
+    accented: list[str]
+    code: bool
+    marks: str
+    indents: list[str]
+    ends: str
+    numbers: list[str]
+    finish: list[str]
+    counts: list[list[str]]
+    colours: list[list[str]]
+    negations: list[str]
+    cased: list[str]
+    names: list[str]
+    genders: list[str]
+    segments: list[list[str]]
+    ordered: bool
+    words: list[str]
+    forms: dict[str, str]
+    tense: list[str]
+    postures: list[str]
+    media: list[str]
+
+
+def gather(prompt: str, embedding: Embedding) -> Facts:
+    """The facts of one prompt; linear in its length, never raises on any text."""
+    text = clean(prompt)
+    facts = _nothing_yet()
+    facts["whole"] = _digest(text if _SPACE_MATTERS.search(text) else collapse(text))
+    facts["unseen"] = [clean(prompt[start:end]) for start, end in embedding.unknown]
+    facts["tail"] = "" if embedding.cut is None else _digest(collapse(clean(prompt[embedding.cut :])))
+    if len(text) > LONGEST:
+        facts["long"] = True
+        return facts
+    tokens = scan(text)
+    _verbatim(text, tokens, facts)
+    lower = [token.text.lower() for token in tokens if token.kind == "word"]
+    facts["english"] = reads_as_english(lower) and not facts["foreign"]
+    segments = segments_of(tokens)
+    if facts["english"]:
+        _english(segments, facts)
+    else:
+        said = [[_as_it_is(token) for token in segment] for segment in segments]
+        facts["segments"] = [[" ".join(segment)] for segment in said]
+        facts["words"] = sorted(word for segment in said for word in segment)
+        facts["plain"] = " ".join(word for segment in said for word in segment)
+        facts["numbers"] = [word for word in facts["words"] if any(letter.isdigit() for letter in word)]
+    return facts
+
+
+def _english(segments: list[list[Token]], facts: Facts) -> None:
+    spoken = [surfaces(segment) for segment in segments]
+    facts["plain"] = " ".join(word for segment in spoken for word, _ in segment)
+    keep_names = _case_means_something(spoken)
+    everything = [word for segment in spoken for word, _ in segment]
+    apart = in_two_forms(everything)
+    postures_out = sum(stem(word) in tables.POSTURES for word in everything) == 1
+    words: list[str] = []
+    spoken = joined(spoken)
+    for at, segment in enumerate(spoken):
+        if len(spoken) > 1 and (_finish(segment, facts) or all(word in tables.GREETINGS for word, _ in segment)):
+            continue
+        said = canonical(segment, keep_names=keep_names, apart=apart)
+        if keep_names:
+            facts["names"] += [word for word, name in segment[1:] if name]
+        built = structure(said, first=at == 0, postures_out=postures_out)
+        facts["segments"].append(built.parts)
+        for word, seen in forms_of([word for word, _ in segment], frozenset(built.turned)).items():
+            facts["forms"][word] = "".join(sorted({*facts["forms"].get(word, ""), *seen}))
+        facts["postures"] += built.postures
+        facts["media"] += built.media
+        facts["counts"] += bindings(said, None)
+        facts["colours"] += bindings(said, tables.COLOURS)
+        words += said
+    facts["segments"] = dependents_attached(facts["segments"], spoken)
+    facts["words"] = sorted(word for word in words if word[0] != "~")
+    facts["numbers"] = [word for word in facts["words"] if any(letter.isdigit() for letter in word) and word[0] != "="]
+    facts["negations"] = [word for word in facts["words"] if word in tables.NEGATIONS or word == "@without"]
+    facts["ordered"] = order_counts(spoken)
+    facts["tense"], facts["genders"] = tense_of(everything), genders_of(everything)
+
+
+def _verbatim(text: str, tokens: list[Token], facts: Facts) -> None:
+    for kind, found in tokens:
+        if kind in ("quote", "code", "link"):
+            facts["verbatim"].append(found)
+        elif kind == "symbol":
+            facts["symbols"].append(found)
+        elif kind == "foreign":
+            facts["foreign"].append(found)
+        elif kind == "word":
+            if not found.isascii():
+                facts["accented"].append(found.lower())
+            if found.lower() in tables.CASE_BOUND:
+                facts["cased"].append(found)
+    facts["code"] = _CODE.search(text) is not None
+    facts["marks"] = "".join(_MARKS.findall(text))
+    if "\n" in text:
+        facts["indents"] = _INDENTED.findall(text)
+    last = _LAST_MARK.search(text)
+    facts["ends"] = last.group() if last else ""
+
+
+def _as_it_is(token: Token) -> str:
+    return token.text.lower() if token.kind == "word" else f"={token.text}" if token.kind == "quote" else token.text
+
+
+def _case_means_something(spoken: list[list[tuple[str, bool]]]) -> bool:
+    """False where most words are capitalised, as in a title."""
+    inner = [name for segment in spoken for word, name in segment[1:] if word[0].isalpha()]
+    return sum(inner) * 2 <= len(inner)
+
+
+def _finish(segment: list[tuple[str, bool]], facts: Facts) -> bool:
+    """Whether the segment only says how well the picture is to be made; its numbers are kept."""
+    said = [word for word, _ in segment if word not in tables.VERY]
+    text = " ".join(said).replace("#", "")
+    if text not in tables.QUALITY:
+        return False
+    facts["finish"] += [word for word in said if word[0] == "#"]
+    return True
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _nothing_yet() -> Facts:
+    return Facts(
+        whole="", long=False, unseen=[], tail="", english=False, plain="", verbatim=[], symbols=[], foreign=[], accented=[],
+        code=False, marks="", indents=[], ends="", numbers=[], finish=[], counts=[], colours=[], negations=[], cased=[], names=[],
+        genders=[], segments=[], ordered=False, words=[], forms={}, tense=[], postures=[], media=[],
+    )  # fmt: skip

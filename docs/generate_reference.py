@@ -1,0 +1,145 @@
+"""Writes the pages of the reference that are tables of the code: `python docs/generate_reference.py`."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from prometheus_client import Counter
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, Settings
+from cache_service.instrumentation import prometheus
+
+REFERENCE = Path(__file__).parent / "reference"
+SETTINGS = f"""# Settings
+
+<!-- Written by docs/generate_reference.py from cache_service/config.py: change the descriptions there. -->
+
+A value comes from the first of these that has one: `--set name=value`, a variable `{PREFIX}NAME`, the TOML file that
+`--config` or `{CONFIG_VARIABLE}` names, the default. `cache-service config show` prints every value, secrets masked, and
+where it came from. An unknown name is an error that names the nearest one.
+
+Durations are seconds, sizes bytes, money USD. Lists are separated by commas in variables, arrays in TOML. In TOML a setting
+is written in lower case and without the prefix: `port = 8000`.
+"""
+
+METRICS = """# Metrics
+
+<!-- Written by docs/generate_reference.py from cache_service/instrumentation/prometheus.py: change the words there. -->
+
+`GET /metrics` answers in Prometheus's text format. Where client keys are configured it needs one: `authorization` in the scrape
+configuration. Durations are seconds, money is USD. Names of models, tenants and prompts are no labels, and API keys appear by name only.
+Beside these there are the usual `process_*` and `python_gc_*`.
+"""
+
+
+def settings_page() -> str:
+    """Every setting."""
+    pools = (
+        "## `[[upstream_pools]]`\n\n"
+        "One limit pool of the upstream: an organisation's or a project's limits, shared by its keys. In the TOML file only.\n\n"
+        '```toml\n[[upstream_pools]]\nname = "design-team"\napi_keys = ["sk-…", "sk-…"]\n'
+        "images_per_minute = 50\ntokens_per_minute = 800000\n```\n\n"
+        "A limit that is left out isn't held; `max_in_flight` is then `upstream_max_in_flight`.\n\n"
+    )
+    return f"{SETTINGS}\n{_table(Settings, PREFIX)}\n{pools}{_table(LimitPool, '')}"
+
+
+def metrics_page() -> str:
+    """Every metric, and the words that its labels may hold."""
+    rows = [["metric", "type", "labels", "meaning"], ["---"] * 4]
+    for name, (kind, text, labels) in prometheus.METRICS.items():
+        full = f"`cache_service_{name}{'_total' if kind is Counter else ''}`"
+        rows.append([full, kind.__name__.lower(), ", ".join(f"`{label}`" for label in labels), text])
+    words = {
+        "operation": prometheus.OPERATIONS,
+        "decision": tuple(dict.fromkeys(decision for decision, _ in prometheus.DECISIONS)),
+        "kind": tuple(dict.fromkeys(kind for _, kind in prometheus.DECISIONS if kind)),
+        "reason (of a miss)": prometheus.REASONS,
+        "reason (not stored)": prometheus.NOT_STORED,
+        "step": prometheus.STEPS,
+        "verdict": prometheus.VERDICTS,
+        "outcome (of a call)": prometheus.OUTCOMES,
+        "outcome (recovered)": prometheus.RECOVERED,
+        "stage": prometheus.STAGES,
+        "tier": prometheus.TIERS,
+        "cause": prometheus.CAUSES,
+    }
+    values = [
+        ["label", "values"],
+        ["---"] * 2,
+        *([label, ", ".join(f"`{v}`" for v in known)] for label, known in words.items()),
+    ]
+    return (
+        f"{METRICS}\n{_rows(rows)}\n## Labels\n\nA word that isn't listed is counted as `{prometheus.OTHER}`; `key` is the name of "
+        f"an API key, at most {prometheus.MAX_KEY_NAMES} of them.\n\n{_rows(values)}"
+    )
+
+
+def _rows(rows: Iterable[list[str]]) -> str:
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def _table(model: type[BaseModel], prefix: str) -> str:
+    fields = model.model_fields
+    described = any(field.description for field in fields.values())
+    rows = [["setting", "value", "default", "meaning"], ["---"] * 4]
+    for name, field in fields.items():
+        shown = f"`{prefix}{name.upper()}`" if prefix else f"`{name}`"
+        rows.append([shown, _type(field), _default(field), (field.description or "").replace("|", "\\|")])
+    return _rows(row if described else row[:3] for row in rows)
+
+
+def _type(field: FieldInfo) -> str:
+    words = " or ".join(_words(field.annotation))
+    bounds = [
+        f"{sign} {getattr(limit, attribute)}"
+        for limit in field.metadata
+        for attribute, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+        if getattr(limit, attribute, None) is not None
+    ]
+    return " ".join([words, ", ".join(bounds)]).strip()
+
+
+def _words(annotation: Any) -> list[str]:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return [f"`{value}`" for value in get_args(annotation)]
+    if origin in (Union, types.UnionType):
+        return [word for part in get_args(annotation) if part is not types.NoneType for word in _words(part)]
+    if origin is tuple:
+        return [f"list of {_words(get_args(annotation)[0])[0]}s"]
+    names = {
+        int: "integer",
+        float: "number",
+        str: "text",
+        Path: "path",
+        SecretStr: "secret",
+        LimitPool: "table",
+        bool: "boolean",
+    }
+    return [names[annotation]]
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if field.is_required():
+        return "required"
+    if value is None or value == ():
+        return "–"
+    if isinstance(value, tuple):
+        return f"`{', '.join(map(str, value))}`"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"`{value}`"
+
+
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+
+if __name__ == "__main__":
+    for name, render in PAGES.items():
+        (REFERENCE / name).write_text(render(), "utf-8")

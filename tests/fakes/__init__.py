@@ -1,0 +1,1 @@
+"""Stand-ins that keep the same promises as the real thing, and the tools to test with them."""

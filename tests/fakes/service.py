@@ -1,0 +1,171 @@
+"""A service whose cache answers by a script; everything around it is real or another fake."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from cache_service.answer import Caller, Report, Result, Served
+from cache_service.api.app import create_app
+from cache_service.config import Settings
+from cache_service.decision import Directives
+from cache_service.errors import StoreCorrupt
+from cache_service.instrumentation.events import Event
+from cache_service.instrumentation.prometheus import PrometheusMetrics
+from cache_service.jobs.purge import Purger
+from cache_service.operations.base import Operation
+from cache_service.operations.chat import Chat
+from cache_service.operations.images import Images
+from cache_service.service import Service
+from cache_service.store.base import Purged
+from cache_service.store.entry import Output, PurgePredicate
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.upstream import FakeUpstream
+
+ADMIN_TOKEN = "the-admin-token"
+KEY = "k" * 64
+HIT = Report("hit", key=KEY, kind="exact", reason="equal key", similarity=1.0, age=12.7, ttl=3600.0)
+BODY = b'{"created":1764000000,"data":[{"b64_json":"AAAA"}]}'
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call of the cache."""
+
+    operation: str
+    body: Mapping[str, Any]
+    caller: Caller
+    directives: Directives
+    tags: frozenset[str]
+
+
+class FakeCache:
+    """Takes requests apart with the real operations, then answers by `answer`."""
+
+    def __init__(self) -> None:
+        images: Operation = Images(lambda model, size, quality: 196)
+        chat: Operation = Chat()
+        self.operations: Mapping[str, Operation] = {"images": images, "chat": chat}
+        self.asked: list[Asked] = []
+        self.answer: Callable[[Asked], Awaitable[Result]] = serve
+
+    async def get_or_generate(
+        self,
+        operation: str,
+        body: Mapping[str, Any],
+        *,
+        caller: Caller,
+        directives: Directives,
+        tags: frozenset[str] = frozenset(),
+    ) -> Result:
+        self.operations[operation].parse(body)
+        self.asked.append(Asked(operation, body, caller, directives, tags))
+        return await self.answer(self.asked[-1])
+
+
+async def serve(asked: Asked) -> Result:
+    """An exact hit."""
+    return Served(200, BODY, "application/json", HIT)
+
+
+class FakeStore:
+    """Blobs by namespace, and a count for purges."""
+
+    def __init__(self) -> None:
+        self.readable: dict[tuple[str, str], Output] = {}
+        self.predicates: list[tuple[str, PurgePredicate]] = []
+        self.failed: str | None = None
+        self.lookups: list[tuple[str, str, float]] = []
+
+    async def readable_blob(self, sha256: str, *, namespace: str, now: float) -> Output | None:
+        self.lookups.append((sha256, namespace, now))
+        return self.readable.get((namespace, sha256))
+
+    async def count(self, predicate: PurgePredicate) -> int:
+        self.predicates.append(("count", predicate))
+        return 7
+
+    async def purge(self, predicate: PurgePredicate) -> Purged:
+        self.predicates.append(("purge", predicate))
+        return Purged(7, 42, ())
+
+    async def unreferenced(self, blobs: Iterable[str]) -> set[str]:
+        return set(blobs)
+
+    async def totals(self) -> dict[str, int]:
+        return {"entries": 3, "outputs": 4, "blob_bytes": 5}
+
+
+class FakeBlobs:
+    """Pictures in memory."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, bytes] = {}
+
+    async def read(self, sha256: str) -> bytes:
+        if sha256 not in self.pictures:
+            raise StoreCorrupt("missing")
+        return self.pictures[sha256]
+
+    async def collect(self, blobs: Iterable[str], *, unreferenced: Any) -> int:
+        return 0
+
+
+@dataclass
+class Bench:
+    """The application with handles on everything behind it."""
+
+    app: FastAPI
+    service: Service
+    cache: FakeCache
+    store: FakeStore
+    blobs: FakeBlobs
+    upstream: FakeUpstream
+    metrics: PrometheusMetrics
+    events: list[Event] = field(default_factory=list)
+
+    def client(self, key: str | None = None, **settings: Any) -> httpx.AsyncClient:
+        """An HTTP client of the application; key: sent as bearer."""
+        headers = {"authorization": f"Bearer {key}"} if key is not None else {}
+        options: dict[str, Any] = {"base_url": "http://127.0.0.1:8000", "headers": headers, **settings}
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), **options)
+
+    def keep(self, picture: bytes, media_type: str | None, *, namespace: str = "default") -> str:
+        """Stores a picture that callers of the namespace may read; returns its digest."""
+        digest = hashlib.sha256(picture).hexdigest()
+        self.blobs.pictures[digest] = picture
+        self.store.readable[namespace, digest] = Output({}, 0, blob=digest, size=len(picture), media_type=media_type)
+        return digest
+
+
+def make_bench(*, upstream: FakeUpstream | None = None, not_ready: list[str] | None = None, **settings: Any) -> Bench:
+    """An application around fakes. not_ready: the reasons, which a test may change; settings: of the service."""
+    store, blobs, cache, metrics = FakeStore(), FakeBlobs(), FakeCache(), PrometheusMetrics()
+    upstream = upstream or FakeUpstream()
+    reasons = [] if not_ready is None else not_ready
+    events: list[Event] = []
+
+    def hook(event: Event) -> None:
+        events.append(event)
+        metrics(event)
+
+    async def catch_up() -> None:
+        return None
+
+    real: Any = (store, blobs)  # the parts of the stores that the interface uses
+    purger = Purger(
+        real[0], real[1], FakeEmbedder(), forget=lambda predicate: None, catch_up=catch_up, hook=hook,
+        default_similarity=0.92, now=lambda: 1000.0,
+    )  # fmt: skip
+    service = Service(
+        settings=Settings(**settings), cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger, hook=hook,
+        render_metrics=metrics.render, admin_token=SecretStr(ADMIN_TOKEN), not_ready=lambda: reasons,
+        announce=lambda url: None,
+    )  # fmt: skip
+    return Bench(create_app(service), service, cache, store, blobs, upstream, metrics, events)

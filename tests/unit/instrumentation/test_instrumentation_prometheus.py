@@ -1,0 +1,176 @@
+"""Metrics: every event counts, every series of decisions is there from the start, labels stay bounded."""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache_service.instrumentation import events
+from cache_service.instrumentation.events import (
+    CandidateJudged,
+    EntriesRemoved,
+    Event,
+    NotStored,
+    Recovered,
+    RequestServed,
+    StepTimed,
+    StoreFailed,
+    TierFailed,
+    UpstreamCalled,
+    UsdSpent,
+)
+from cache_service.instrumentation.prometheus import (
+    DECISIONS,
+    MAX_KEY_NAMES,
+    METRICS,
+    OPERATIONS,
+    OUTCOMES,
+    REASONS,
+    PrometheusMetrics,
+)
+from cache_service.upstream.retry import FaultKind
+
+PAGE = Path(__file__).parents[3] / "docs/reference/metrics.md"
+
+COUNTED: list[tuple[Event, dict[str, float]]] = [
+    (
+        RequestServed("images", "hit", "semantic", "same", 200, 0.02, 0.97),
+        {
+            'requests_total{decision="hit",kind="semantic",operation="images"}': 1,
+            'request_duration_seconds_count{decision="hit",operation="images"}': 1,
+            'hit_similarity_count{operation="images"}': 1,
+        },
+    ),
+    (
+        RequestServed("chat", "miss", "", "no candidate", 200, 9.0),
+        {
+            'requests_total{decision="miss",kind="",operation="chat"}': 1,
+            'misses_total{operation="chat",reason="no candidate"}': 1,
+        },
+    ),
+    (
+        RequestServed("", "error", "", "invalid_json", 400, 0.0),
+        {'requests_total{decision="error",kind="",operation="other"}': 1},
+    ),
+    (StepTimed("images", "embed", 0.004), {'step_duration_seconds_count{operation="images",step="embed"}': 1}),
+    (
+        CandidateJudged("images", "different", 0.95, 0.001),
+        {
+            'candidates_total{operation="images",verdict="different"}': 1,
+            'candidate_similarity_count{operation="images",verdict="different"}': 1,
+            'verification_duration_seconds_count{operation="images"}': 1,
+        },
+    ),
+    (
+        UpstreamCalled("images", "key-1", "ok", 12.0, 0.5, 2, 392),
+        {
+            'upstream_calls_total{key="key-1",operation="images",outcome="ok"}': 1,
+            'upstream_duration_seconds_sum{operation="images",outcome="ok"}': 12.0,
+            'upstream_queue_seconds_sum{operation="images"}': 0.5,
+            'upstream_images_total{key="key-1",operation="images"}': 2,
+            'upstream_tokens_total{key="key-1",operation="images"}': 392,
+        },
+    ),
+    (UsdSpent("images", 0.05, saved=False), {'spent_usd_total{operation="images"}': 0.05}),
+    (UsdSpent("chat", 0.01, saved=True), {'saved_usd_total{operation="chat"}': 0.01}),
+    (StoreFailed("images", "sql"), {'store_failures_total{operation="images",stage="sql"}': 1}),
+    (NotStored("images", "purged"), {'not_stored_total{operation="images",reason="purged"}': 1}),
+    (TierFailed("chat", "verifier"), {'tier_failures_total{operation="chat",tier="verifier"}': 1}),
+    (EntriesRemoved("expired", 5), {'entries_removed_total{cause="expired"}': 5}),
+    (Recovered("stored"), {'recovered_generations_total{outcome="stored"}': 1}),
+]
+
+
+def _series(metrics: PrometheusMetrics) -> dict[str, float]:
+    """Every series by its name without the prefix."""
+    lines = (line for line in metrics.render()[0].decode().splitlines() if line.startswith("cache_service_"))
+    return {
+        name.removeprefix("cache_service_"): float(value) for name, _, value in (line.rpartition(" ") for line in lines)
+    }
+
+
+@pytest.mark.parametrize(("event", "expected"), COUNTED, ids=lambda value: type(value).__name__)
+def test_an_event_is_counted(event: Event, expected: dict[str, float]) -> None:
+    """In every metric that it belongs to."""
+    metrics = PrometheusMetrics()
+    metrics(event)
+    assert expected.items() <= _series(metrics).items()
+
+
+def test_every_event_is_handled() -> None:
+    """A new event class without a metric fails here."""
+    assert set(typing.get_args(events.Event)) == {type(event) for event, _ in COUNTED}
+
+
+def test_every_decision_is_there_from_the_start() -> None:
+    """At 0, so that the rate over a restart, or of the first error, is right."""
+    series = _series(PrometheusMetrics())
+    for operation in OPERATIONS:
+        for decision, kind in DECISIONS:
+            assert series[f'requests_total{{decision="{decision}",kind="{kind}",operation="{operation}"}}'] == 0
+        for reason in REASONS:
+            assert series[f'misses_total{{operation="{operation}",reason="{reason}"}}'] == 0
+
+
+def test_the_build_is_named() -> None:
+    """As a series that is always 1."""
+    assert [value for name, value in _series(PrometheusMetrics()).items() if name.startswith("build_info{")] == [1]
+
+
+def test_buckets_reach_the_longest_generation() -> None:
+    """Two minutes."""
+    assert 'request_duration_seconds_bucket{decision="miss",le="120.0",operation="images"}' in _series(
+        PrometheusMetrics()
+    )
+
+
+def test_the_caller_s_outcomes_are_all_known() -> None:
+    """So that none of them hides under `other`."""
+    assert {str(kind) for kind in FaultKind} <= set(OUTCOMES)
+
+
+@given(st.lists(st.text(max_size=9), min_size=1, max_size=30))
+def test_words_from_outside_add_no_series(words: list[str]) -> None:
+    """Whatever stands in an event, the number of series is bounded."""
+    metrics = PrometheusMetrics()
+    for word in words:
+        metrics(RequestServed(word, word, word, word, 200, 0.1))
+        metrics(StepTimed(word, word, 0.1))
+        metrics(StoreFailed(word, word))
+        metrics(UpstreamCalled(word, "key-1", word, 0.1, 0.1))
+    labels = {label for name in _series(metrics) for label in re.findall(r'"([^"]*)"', name)}
+    assert (
+        not {word for word in words if word in labels} - {"", "other", "hit", "key-1", *"0123456789"} - set(OPERATIONS)
+    )
+
+
+def test_key_names_are_bounded() -> None:
+    """Beyond a hundred they are one."""
+    metrics = PrometheusMetrics()
+    for number in range(MAX_KEY_NAMES + 50):
+        metrics(UpstreamCalled("images", f"key-{number}", "ok", 0.1, 0.0))
+    keys = [name for name in _series(metrics) if name.startswith("upstream_calls_total")]
+    assert len(keys) == MAX_KEY_NAMES + 1
+
+
+def test_a_gauge_is_asked_for_when_it_is_read() -> None:
+    """For what is true at the moment."""
+    metrics, numbers = PrometheusMetrics(), [1.0]
+    metrics.watch("index_entries", "Entries in the index.", lambda: numbers[0])
+    assert _series(metrics)["index_entries"] == 1
+    numbers[0] = 2.0
+    assert _series(metrics)["index_entries"] == 2
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_documented(name: str) -> None:
+    """With the name that Prometheus shows, its labels and its meaning."""
+    kind, text, labels = METRICS[name]
+    full = f"cache_service_{name}" + ("_total" if kind.__name__ == "Counter" else "")
+    shown = ", ".join(f"`{label}`" for label in labels)
+    assert f"| `{full}` | {kind.__name__.lower()} | {shown} | {text} |" in PAGE.read_text("utf-8")

@@ -1,0 +1,174 @@
+"""Images: what is refused, what a complete answer is, and that it is answered again byte-equal."""
+
+import base64
+import hashlib
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cache_service.errors import InvalidRequest
+from cache_service.generation import to_outputs
+from cache_service.operations import usage
+from cache_service.operations.base import Answer, Incomplete
+from cache_service.operations.images import Images
+
+IMAGES = Images(lambda model, size, quality: 1056)
+
+
+def picture(kind: str = "PNG", colour: str = "red") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48), colour).save(out, kind)
+    return out.getvalue()
+
+
+def body(*pictures: bytes, **members: Any) -> bytes:
+    data = [{"b64_json": base64.b64encode(one).decode(), "revised_prompt": f"p{n}"} for n, one in enumerate(pictures)]
+    answer = {
+        "created": 1700000000,
+        "background": "opaque",
+        "data": data,
+        "quality": "low",
+        "size": "1024x1024",
+        "usage": {
+            "input_tokens": 7,
+            "input_tokens_details": {"text_tokens": 7, "image_tokens": 0},
+            "output_tokens": 401,
+            "total_tokens": 408,
+        },
+    }
+    return json.dumps(answer | members).encode()
+
+
+@pytest.mark.parametrize(
+    ("request_body", "param"),
+    [
+        ({}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": 3}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": " \n\t"}, "prompt"),
+        ({"prompt": "x" * 32_001}, "prompt"),
+        ({"prompt": "x", "n": 0}, "n"),
+        ({"prompt": "x", "n": 11}, "n"),
+        ({"prompt": "x", "n": True}, "n"),
+        ({"prompt": "x", "n": 1.5}, "n"),
+        ({"prompt": "x", "n": "2"}, "n"),
+        ({"prompt": "x", "model": 3}, "model"),
+        ({"prompt": "x", "size": ["1024x1024"]}, "size"),
+        ({"prompt": "x", "stream": "yes"}, "stream"),
+        ({"prompt": "x", "output_compression": 101}, "output_compression"),
+    ],
+)
+def test_wrong_types_are_refused_naming_the_parameter(request_body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        IMAGES.parse(request_body)
+    assert caught.value.param == param
+
+
+def test_odd_combinations_are_the_upstreams_to_judge() -> None:
+    IMAGES.parse(
+        {
+            "prompt": "x" * 32_000,
+            "size": "7x7",
+            "quality": "hd",
+            "background": "transparent",
+            "output_format": "jpeg",
+            "n": 10,
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_complete_answer_is_answered_again_byte_equal(kind: str) -> None:
+    original = body(picture(kind, "red"), picture(kind, "blue"))
+    answer = IMAGES.read(original)
+    assert isinstance(answer, Answer)
+    outputs, pictures = to_outputs(answer, "req_1")
+    rendered = json.loads(IMAGES.render(answer.envelope, outputs, [pictures[o.blob] for o in outputs if o.blob]))
+    assert rendered == json.loads(original)
+    assert list(rendered) == list(json.loads(original))
+    assert [hashlib.sha256(base64.b64decode(d["b64_json"])).hexdigest() for d in rendered["data"]] == [
+        o.blob for o in outputs
+    ]
+
+
+def test_the_first_n_outputs_are_served_with_their_share_of_the_usage() -> None:
+    answer = IMAGES.read(body(picture(colour="red"), picture(colour="blue")))
+    assert isinstance(answer, Answer)
+    outputs, pictures = to_outputs(answer, None)
+    one = json.loads(IMAGES.render(answer.envelope, outputs[:1], [pictures[outputs[0].blob or ""]]))
+    assert len(one["data"]) == 1
+    assert one["created"] == 1700000000
+    assert one["usage"]["output_tokens"] == 201
+
+
+def test_the_callers_own_identifier_is_not_stored() -> None:
+    answer = IMAGES.read(body(picture(), safety_identifier="user-77"))
+    assert isinstance(answer, Answer)
+    assert "user-77" not in json.dumps(answer.envelope)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"created": 1, "data": []}',
+        b'{"created": 1}',
+        b'{"created": "yesterday", "data": [{"b64_json": "aGk="}]}',
+        b'{"created": 1, "data": [{"url": "https://x/y.png"}]}',
+        b'{"created": 1, "data": [{"b64_json": "aGk="}]}',
+        b'{"created": 1, "data": [{"b64_json": "%%%"}]}',
+        body(picture())[:-40],
+        body(picture()[:-20]),
+        body(picture("JPEG")[: len(picture("JPEG")) // 2]),
+        body(picture("WEBP")[:-10]),
+        body(picture(), error={"message": "no"}),
+        body(b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><rect>'),
+        body(b'<!DOCTYPE svg [<!ENTITY a "b">]><svg>&a;</svg>'),
+    ],
+)
+def test_what_is_no_complete_result_is_never_taken_for_one(broken: bytes) -> None:
+    assert isinstance(IMAGES.read(broken), Incomplete)
+
+
+def test_a_whole_svg_is_a_picture() -> None:
+    answer = IMAGES.read(body(b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="1"/></svg>'))
+    assert isinstance(answer, Answer)
+    assert answer.outputs[0].media_type == "image/svg+xml"
+
+
+def test_an_answer_that_contradicts_an_explicit_parameter_belongs_to_another_request() -> None:
+    asked = IMAGES.parse({"prompt": "x", "quality": "high", "size": "1024x1024"})
+    answer = IMAGES.read(body(picture()))
+    assert isinstance(answer, Answer)
+    made = IMAGES.as_made(asked, answer)
+    assert made is not None
+    assert made.context == {"quality": "low", "size": "1024x1024"}
+    for harmless in ("auto", "hd", "low"):
+        assert IMAGES.as_made(IMAGES.parse({"prompt": "x", "quality": harmless}), answer) is None
+    assert IMAGES.as_made(IMAGES.parse({"prompt": "x"}), answer) is None
+
+
+def test_what_is_missing_is_asked_for_with_the_stored_prompt() -> None:
+    asked = IMAGES.parse({"prompt": "x", "n": 3, "user": "u"})
+    assert IMAGES.forward(asked, prompt="y", n=2) == {"prompt": "y", "n": 2, "user": "u"}
+    assert IMAGES.forward(IMAGES.parse({"prompt": "x"}), prompt="x", n=1) == {"prompt": "x"}
+
+
+USAGE = st.dictionaries(
+    st.sampled_from("abcd"), st.integers(0, 10**6) | st.dictionaries(st.sampled_from("ef"), st.integers(0, 10**6))
+)
+
+
+@given(USAGE, st.integers(1, 10))
+def test_the_shares_of_a_usage_add_up_to_it(whole: dict[str, Any], parts: int) -> None:
+    shares = usage.share(whole, parts)
+    assert len(shares) == parts
+    assert (usage.total(shares) or {}) == whole

@@ -1,0 +1,261 @@
+"""What the rules verifier promises: no wrong hit on any kind of difference, and plain rewordings still hit."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cache_service.embedding.base import Embedding
+from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict
+from cache_service.verification.rules import RULES, RulesVerifier
+from cache_service.verification.tables import words
+
+VERIFIER = RulesVerifier()
+PAIRS = Path(__file__).parents[2] / "data" / "verification_pairs.jsonl"
+# A busy machine is no failure.
+UNHURRIED = settings(deadline=None)
+OPERATIONS = st.sampled_from(["images", "chat"])
+# Words that meet many rules, so that random prompts are not all unlike each other.
+WORDS = st.sampled_from(
+    sorted(
+        words(
+            "a the red blue cube sphere dog dogs cat two 3 8k on under and or with without not is that wooden made of by left right "
+            "photo painting sitting very highly who how do I to one 1 it then “OPEN” 'a b' says , . ? 猫 🎉 año x_1 10km"
+        )
+    )
+)
+PROMPTS = st.lists(WORDS, min_size=1, max_size=12).map(" ".join) | st.text(max_size=60)
+
+
+def analyse(prompt: str, *, unknown: tuple[tuple[int, int], ...] = (), cut: int | None = None) -> Analysis:
+    """One prompt analysed without a model: what it would see is given."""
+    return VERIFIER.analyse(prompt, Embedding(np.zeros(1, np.float32), (), unknown, cut))
+
+
+def verdict(asked: str, stored: str, operation: str = "images") -> Verdict:
+    """Whether the stored prompt may answer the asked one."""
+    return VERIFIER.verify(analyse(asked), analyse(stored), operation)
+
+
+def rows() -> list[dict[str, object]]:
+    """The pairs written for this project."""
+    return [json.loads(line) for line in PAIRS.read_text("utf-8").splitlines()]
+
+
+def test_no_different_pair_of_the_projects_own_set_is_a_hit() -> None:
+    """The budget is nought, even where the embedder saw nothing unknown and the cosine were 1."""
+    wrong = [row for row in rows() if not row["same"] and hit(row)]
+    assert wrong == []
+
+
+def test_most_same_pairs_of_the_projects_own_set_are_hits() -> None:
+    """At least 70 % of all, and something in every category."""
+    same = [row for row in rows() if row["same"]]
+    assert sum(map(hit, same)) >= 0.7 * len(same)
+    assert (
+        Counter(row["category"] for row in same).keys() == Counter(row["category"] for row in same if hit(row)).keys()
+    )
+
+
+def hit(row: dict[str, object]) -> bool:
+    """Whether the pair is served, the same either way round."""
+    verdicts = {
+        type(verdict(str(row[one]), str(row[other]), str(row["operation"]))) for one, other in (("a", "b"), ("b", "a"))
+    }
+    assert len(verdicts) == 1
+    return verdicts == {Same}
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "reason"),
+    [
+        ("3 dogs in a park", "4 dogs in a park", "count 3 / 4"),
+        ("a red car", "a blue car", "colour red / blue"),
+        ("a cat on a sofa", "a dog on a sofa", "animal cat / dog"),
+        ("a man with a hat", "a man without a hat", "negation – / without"),
+        ('a sign that says "OPEN"', 'a sign that says "SHUT"', "text OPEN / SHUT"),
+        ("a garden in the style of Monet", "a garden in the style of Manet", "name monet"),
+        ("a red cube and a blue ball", "a blue cube and a red ball", "colour blue ball / red ball"),
+    ],
+)
+def test_a_difference_is_named(asked: str, stored: str, reason: str) -> None:
+    """The reason tells a person what was found."""
+    assert verdict(asked, stored) == Different(reason)
+
+
+def test_the_reasons_of_a_hit() -> None:
+    """Equal words and no objection are told apart."""
+    assert verdict("a red car", "A red  car.") == Same("equal after normalising")
+    assert verdict("a red car", "a car that is red") == Same("no rule objects")
+
+
+def test_what_the_embedder_could_not_see_must_be_equal() -> None:
+    """Unknown pieces and text after the window decide, however alike the rest is."""
+    sphere = analyse("a 🎉 cake", unknown=((2, 3),))
+    assert isinstance(VERIFIER.verify(sphere, analyse("a 🎂 cake", unknown=((2, 3),)), "images"), Unsure)
+    long = "a cat " * 10
+    assert isinstance(VERIFIER.verify(analyse(long + "red", cut=60), analyse(long + "blue", cut=60), "images"), Unsure)
+    assert isinstance(VERIFIER.verify(analyse(long + "red", cut=60), analyse(long + "red", cut=None), "images"), Unsure)
+
+
+def test_an_analysis_of_another_version_is_unsure() -> None:
+    """What another version saw can't be compared."""
+    known = analyse("a cat")
+    other = Analysis("rules-0", "a cat", known.facts)
+    assert isinstance(VERIFIER.verify(known, other, "images"), Unsure)
+
+
+def test_code_in_a_chat_is_compared_as_written() -> None:
+    """A letter's case, an indent or a swapped operand is another program."""
+    program = "Explain\nif x:\n    y = 1\n    z = 2"
+    assert isinstance(verdict(program, program, "chat"), Same)
+    assert isinstance(verdict(program, program.replace("    z", "z"), "chat"), Unsure)
+    assert isinstance(verdict("what is f(a, b)", "what is f(b, a)", "chat"), Unsure)
+    assert isinstance(verdict("is A > b", "is a > b", "chat"), Unsure)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("a p\u0430nda", "a panda"),  # Cyrillic a
+        ("a cat\u200b", "a cat"),  # zero width space
+        ("a cat \u202eabc", "a cat abc"),  # right-to-left override
+        ("a thumb 👍🏻", "a thumb 👍🏿"),
+        ("a c\u0336at", "a cat"),  # combining stroke
+        ("a cat zq zq", "a cat"),  # suffix tokens
+        ("year 2\u0660", "year 20"),  # Arabic digit
+    ],
+)
+def test_forged_likeness_is_no_hit(asked: str, stored: str) -> None:
+    """Homoglyphs, invisible characters, marks and suffixes that an embedder hardly notices."""
+    assert not isinstance(verdict(asked, stored), Same)
+    assert not isinstance(verdict(stored, asked, "chat"), Same)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        '"',
+        "'a ",
+        "`",
+        "(",
+        "the cat ",
+        "says ",
+        "1.1,",
+        "a@",
+        "_a",
+        "two million ",
+        "a and b or ",
+        "a that is ",
+        "😀",
+        "a,",
+        "“",
+        "http://",
+        "x",
+    ],
+)
+def test_long_hostile_text_is_compared_whole(unit: str) -> None:
+    """32,000 characters of anything: equal is Same, unequal is Unsure, and nothing is searched twice."""
+    text = (unit * 32_000)[:32_000]
+    assert isinstance(verdict(text, text), Same)
+    assert isinstance(verdict(text, text + " zebra"), Unsure)
+
+
+@UNHURRIED
+@given(PROMPTS, OPERATIONS)
+def test_a_prompt_is_the_same_as_itself(prompt: str, operation: str) -> None:
+    """On any text, and nothing raises."""
+    assert isinstance(verdict(prompt, prompt, operation), Same)
+
+
+@UNHURRIED
+@given(PROMPTS, PROMPTS, OPERATIONS)
+def test_verdicts_are_symmetric(one: str, other: str, operation: str) -> None:
+    """It doesn't matter which prompt came first."""
+    assert type(verdict(one, other, operation)) is type(verdict(other, one, operation))
+
+
+@UNHURRIED
+@given(st.lists(WORDS, min_size=1, max_size=10), st.randoms(use_true_random=False), OPERATIONS)
+def test_reordered_words_are_judged_alike_both_ways(said: list[str], random: object, operation: str) -> None:
+    """Also on pairs that have all words in common."""
+    shuffled = list(said)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    one, other = " ".join(said), " ".join(shuffled)
+    assert type(verdict(one, other, operation)) is type(verdict(other, one, operation))
+
+
+@UNHURRIED
+@given(
+    st.lists(st.sampled_from(sorted(words("a red cube on two spheres , then it is a cat and dog 10 km"))), min_size=1),
+    st.data(),
+    OPERATIONS,
+)
+def test_white_space_between_words_means_nothing(said: list[str], data: st.DataObject, operation: str) -> None:
+    """More of it, tabs or line ends, outside of quotes and code."""
+    gaps = data.draw(st.lists(st.sampled_from([" ", "  ", "\t", " \n"]), min_size=len(said), max_size=len(said)))
+    spaced = "".join(word + gap for word, gap in zip(said, gaps, strict=True))
+    assert isinstance(verdict(" ".join(said), spaced, operation), Same)
+
+
+@UNHURRIED
+@given(PROMPTS, st.data(), OPERATIONS)
+def test_another_digit_is_never_the_same(prompt: str, data: st.DataObject, operation: str) -> None:
+    """Wherever it stands: a count, a date, an id, a quality tag."""
+    places = [at for at, letter in enumerate(prompt) if letter in "0123456789"]
+    assume(places)
+    at = data.draw(st.sampled_from(places))
+    digit = data.draw(st.sampled_from("0123456789").filter(lambda digit: digit != prompt[at]))
+    changed = prompt[:at] + digit + prompt[at + 1 :]
+    assert not isinstance(verdict(prompt, changed, operation), Same)
+
+
+@UNHURRIED
+@given(PROMPTS)
+def test_an_analysis_can_be_stored_as_json(prompt: str) -> None:
+    """It comes back equal and is judged the same."""
+    made = analyse(prompt)
+    back = Analysis(made.version, made.prompt, json.loads(json.dumps(made.facts)))
+    assert back.facts == made.facts
+    assert isinstance(VERIFIER.verify(back, made, "images"), Same)
+
+
+@UNHURRIED
+@given(st.sampled_from("éñüçå"), st.sampled_from(["ano", "pesca", "schon"]))
+def test_accents_are_letters(accented: str, word: str) -> None:
+    """The tokenizer strips them: "año" and "ano" look alike to it. Two encodings of one letter are the same."""
+    assert not isinstance(
+        verdict(f"el {word}{accented}", f"el {word}{unicodedata.normalize('NFD', accented)[0]}"), Same
+    )
+    assert isinstance(verdict(f"el {accented}", f"el {unicodedata.normalize('NFD', accented)}"), Same)
+
+
+def test_every_rule_says_what_it_holds() -> None:
+    """The table is the documentation: each rule has its sentence, no rule stands twice for one operation."""
+    assert all(rule.__doc__ for _, rule in RULES)
+    for operation in ("images", "chat"):
+        named = [rule.__name__ for operations, rule in RULES if operation in operations]
+        assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "operation", "expected"),
+    [
+        ("a party 🎉", "a party 🎂", "images", Different("symbol 🎉 / 🎂")),
+        ("红色的房子", "蓝色的房子", "images", Unsure("script 红色的房子 / 蓝色的房子")),
+        ("el año", "el ano", "chat", Unsure("letters año / –")),
+        ("You are leaving?", "You are leaving.", "chat", Unsure("statement / question")),
+        ("describe a photo of a lynx", "describe a lynx", "chat", Unsure("unmatched word of photo / –")),
+        ("a photo of a lynx", "a lynx", "chat", Unsure("media photo / –")),
+    ],
+)
+def test_what_can_not_be_told_is_named_too(asked: str, stored: str, operation: str, expected: Verdict) -> None:
+    """A miss says which rule made it, whether or not a later one would have."""
+    assert verdict(asked, stored, operation) == expected
