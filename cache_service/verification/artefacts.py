@@ -15,17 +15,17 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from cache_service.errors import VerificationError
-from cache_service.verification.cross_encoder import CrossEncoder, open_words
+from cache_service.verification.cross_encoder import CrossEncoder
 from cache_service.verification.difference import ROUTES
+from cache_service.verification.learned import Models, Thresholds
 from cache_service.verification.trees import Trees
 
 FOLDER = "verifier"  # inside the folder of models
@@ -33,28 +33,7 @@ ENCODER, TREES, THRESHOLDS, TOKENIZER = "cross_encoder.onnx", "trees.npz", "thre
 TABLE = "word_vectors.npy"  # inside `cache`
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """From which score a pair is served. version: of the training. first: least logit of the first trees. serve: by route, a probability."""
-
-    version: str
-    first: float
-    serve: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Artefacts:
-    """Everything the learned verifier reads from files."""
-
-    encoder: CrossEncoder
-    first: Trees
-    last: Trees
-    thresholds: Thresholds
-    words: npt.NDArray[np.float16]
-    tokenizer: bytes
-
-
-def load(models_dir: Path, *, threads: int = 2) -> Artefacts:
+def load(models_dir: Path, *, threads: int = 2) -> Models:
     """The trained files, each checked by its digest. Raises VerificationError."""
     manifest = _manifest(models_dir)
     files = {name: _checked(models_dir / FOLDER / name, digest) for name, digest in manifest["files"].items()}
@@ -71,7 +50,18 @@ def load(models_dir: Path, *, threads: int = 2) -> Artefacts:
         raise VerificationError(f"the verifier's files in {models_dir / FOLDER} are damaged: {error}") from error
     encoder = CrossEncoder(files[ENCODER], words, threads=threads)
     tokenizer = _checked(models_dir / "cache" / TOKENIZER, manifest["words"]["tokenizer_sha256"])
-    return Artefacts(encoder, first, last, thresholds, words, tokenizer)
+    return Models(encoder, first, last, thresholds, words, tokenizer)
+
+
+def open_words(path: Path) -> npt.NDArray[np.float16]:
+    """The table of word vectors, shape (pieces, 384), mapped: only the rows in use are in memory. Raises VerificationError."""
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise VerificationError(f"word vectors {path}: {error}; `make model` makes them") from error
+    if table.dtype != np.float16 or table.ndim != 2:
+        raise VerificationError(f"word vectors {path} are none; `make model` makes them anew")
+    return cast("npt.NDArray[np.float16]", table)
 
 
 def make_words(models_dir: Path, weights: Path | None = None) -> bool:

@@ -1,13 +1,11 @@
 """The cross-encoder at run time: two lists of word pieces to one logit for each order, by ONNX Runtime.
 
-Its word embeddings are those of the embedding model, frozen: they lie in a mapped file, so that only the rows in use are in memory.
+Its word embeddings are those of the embedding model, frozen, and come as a table of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,14 +56,3 @@ class CrossEncoder:
             types[row, : len(pair.types)] = pair.types
             mask[row, : len(pair.ids)] = 1.0
         return {WORDS: self._words[ids].astype(np.float32), TYPES: types, MASK: mask}
-
-
-def open_words(path: Path) -> npt.NDArray[np.float16]:
-    """The table of word vectors, mapped, shape (pieces, 384). Raises VerificationError."""
-    try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise VerificationError(f"word vectors {path}: {error}; `make model` makes them") from error
-    if table.dtype != np.float16 or table.ndim != 2:
-        raise VerificationError(f"word vectors {path} are none; `make model` makes them anew")
-    return cast("npt.NDArray[np.float16]", table)

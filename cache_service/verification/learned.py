@@ -9,35 +9,74 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from cache_service.embedding.base import Embedding
-from cache_service.verification.artefacts import Artefacts
 from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict, Verifier
 from cache_service.verification.difference import FEATURES, WordLikeness, features, route
+from cache_service.verification.trees import Trees
 
 VERSION = "learned-1"
 LONGEST = 256  # pieces of a prompt that are kept for the cross-encoder
 
-OPEN = ("unmatched word", "order of the words")
+OPEN = (
+    "unmatched word",
+    "order of the words",
+    "done / doing",
+    "question",
+    "singular / plural",
+    "statement / question",
+    "tense",
+)
 """Beginnings of the rules' reasons for being unsure that the learned stages may overrule."""
 
 _LOW, _HIGH = FEATURES.index("encoder_low"), FEATURES.index("encoder_high")
 
 
+class PairEncoder(Protocol):
+    """Reads two prompts at once."""
+
+    def logits(self, first: Sequence[int], second: Sequence[int]) -> tuple[float, float] | None:
+        """For both orders of two lists of word pieces, above 0: the same. None where the pair is too long. Raises VerificationError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which score a pair is served. version: of the training. first: least logit of the first trees. serve: by route, a probability."""
+
+    version: str
+    first: float
+    serve: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models:
+    """What was trained. first: trees without the encoder's logits; last: with them. words: a row for each word piece."""
+
+    encoder: PairEncoder
+    first: Trees
+    last: Trees
+    thresholds: Thresholds
+    words: npt.NDArray[np.float16]
+    tokenizer: bytes
+
+
 class LearnedVerifier:
     """Rules and trained models together; see `Verifier` for what it promises. Raises VerificationError where a model fails."""
 
-    def __init__(self, rules: Verifier, artefacts: Artefacts) -> None:
+    def __init__(self, rules: Verifier, models: Models) -> None:
         self._rules = rules
-        self._models = artefacts
-        self._tokenizer = Tokenizer.from_buffer(artefacts.tokenizer)
+        self._models = models
+        self._tokenizer = Tokenizer.from_buffer(models.tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._likeness = WordLikeness(artefacts.words, self._tokenizer.get_vocab())
+        self._likeness = WordLikeness(models.words, self._tokenizer.get_vocab())
 
     @property
     def version(self) -> str:
@@ -102,7 +141,7 @@ def closed(text: str) -> str:
     return text.strip().rstrip(" .!?,;")
 
 
-def _vector(facts: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _vector(facts: dict[str, Any]) -> npt.NDArray[np.float32]:
     """The unit vector from its 8-bit form."""
     vector = np.frombuffer(base64.b64decode(facts["vector"]), np.int8).astype(np.float32)
     return np.asarray(vector / np.linalg.norm(vector), np.float32)

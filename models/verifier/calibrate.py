@@ -14,6 +14,9 @@ FLOOR = 0.85  # cosine of the `verified` profile: candidates below are never see
 WORST_CATEGORY = 0.025  # false hits in no category above this
 LEAST_CATEGORY = 40  # different pairs from which a category has a say
 SEQUENCE = tuple(float(p) for p in 1 / (1 + np.exp(-np.arange(7.0, -1.01, -0.1))))  # probabilities, 0.9991 … 0.27
+# The sequence starts where this share of the same pairs is served: with fewer hits no number of pairs shows anything. That is
+# fixed by the same pairs alone, so the different ones, which the bound is about, are still unseen.
+LEAST_SERVED = 0.25
 NEVER = 2.0  # a threshold no probability reaches
 
 
@@ -35,13 +38,14 @@ def calibrate(
 ) -> Calibration:
     """The loosest threshold whose bound, and that of every stricter one, stays within `allowed`; NEVER if none does."""
     category = np.array(category)
+    start = float(np.quantile(score[same], 1 - LEAST_SERVED)) if same.any() else NEVER
     checked = [c for c in sorted(set(category[~same])) if (category[~same] == c).sum() >= LEAST_CATEGORY]
     best = Calibration(NEVER, int(same.sum()), int((~same).sum()), 0, 0, 0.0, 1.0)
     for threshold in SEQUENCE:
+        if threshold > start:
+            continue
         served = score >= threshold
         step = _evidence(threshold, served, same, prior)
-        if step.served_same == 0:
-            continue  # nothing served, nothing shown
         worst = max((served[~same][category[~same] == c].mean() for c in checked), default=0.0)
         if step.bound > allowed or worst > WORST_CATEGORY:
             break

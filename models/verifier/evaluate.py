@@ -17,20 +17,20 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from cache_service.embedding.word_pieces import WordPieceReader
-from cache_service.verification.rules import RulesVerifier
 from encoder import load_tokenizer
 from mined import embed
 from pairs import MEASURE, Pair, read_pairs
+from rule_verdicts import operation_of
 from train import installed_minilm
 
 from cache_service.embedding.base import Embedding
+from cache_service.embedding.word_pieces import WordPieceReader
 from cache_service.verification.artefacts import load
 from cache_service.verification.base import Different, Same, Verdict
 from cache_service.verification.learned import LearnedVerifier
+from cache_service.verification.rules import RulesVerifier
 
 FLOORS = (0.92, 0.85)
-QUESTIONS = ("question", "question_edit")
 MEASURED = 10_000  # pairs of a file that only measures
 ENCODER_ALONE = 2.0  # logit of the lower order
 
@@ -57,13 +57,13 @@ def main() -> None:
         pairs = [Pair(*row) for row in json.load(file)["test"][0]]
     for name in MEASURE:
         found = read_pairs(arguments.data, [name])
-        Random(1).shuffle(found)  # noqa: S311
+        Random(1).shuffle(found)
         pairs += found[:MEASURED]
     outcomes = judge(pairs, arguments.models_dir)
     write(outcomes, arguments.work / "outcomes.jsonl")
-    print(table(outcomes, by_category=False))  # noqa: T201
-    print(table(outcomes, by_category=True))  # noqa: T201
-    print(reasons(outcomes))  # noqa: T201
+    print(table(outcomes, by_category=False))
+    print(table(outcomes, by_category=True))
+    print(reasons(outcomes))
 
 
 def judge(pairs: Sequence[Pair], models_dir: Path) -> list[Outcome]:
@@ -103,11 +103,6 @@ def judge(pairs: Sequence[Pair], models_dir: Path) -> list[Outcome]:
 
 def _below(pair: Pair, analyses: dict) -> bool:
     return float(analyses[pair.a][2] @ analyses[pair.b][2]) < min(FLOORS)
-
-
-def operation_of(pair: Pair) -> str:
-    """Questions are asked in chats; everything else is drawn."""
-    return "chat" if pair.file in QUESTIONS or pair.category.startswith("question_") else "images"
 
 
 def table(outcomes: Sequence[Outcome], *, by_category: bool) -> str:

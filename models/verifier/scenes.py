@@ -88,12 +88,12 @@ class Thing:
         return " ".join([self._count(random, name, definite), *after])
 
     def _count(self, random: Random, name: str, definite: bool = False) -> str:
-        if definite:
-            return "the " + (name if self.count == 1 else plural(name))
         if self.count == 1:
+            if definite:
+                return f"the {name}"
             return article(name) if random.random() < 0.9 else f"one {name}"
         digits = random.random() < 0.35
-        return f"{self.count if digits else COUNTING[self.count]} {plural(name)}"
+        return f"{'the ' * definite}{self.count if digits else COUNTING[self.count]} {plural(name)}"
 
     def changes(self, random: Random) -> Iterator[tuple[str, Thing]]:
         """Another noun, count or attribute."""

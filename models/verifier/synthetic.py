@@ -49,18 +49,10 @@ def synthetic_pairs(
     split: str, texts: Sequence[str], questions: Sequence[str], words: Words, size: int, seed: int
 ) -> list[Pair]:
     """About `size` pairs for a split, from its own sentences `texts` and `questions`; equal calls give equal pairs."""
-    random = Random(f"{seed} {split}")  # noqa: S311
-    made: dict[tuple[str, str], Pair] = {}
-
-    def add(a: str, b: str, same: bool, category: str) -> None:
-        if random.random() < 0.22:
-            a = careless(random, a)
-        if random.random() < 0.30:
-            b = careless(random, b)
-        if same or _letters(a) != _letters(b):
-            made.setdefault((a, b), Pair(a, b, same, FILE, category, split))
-
-    while len(made) < size:
+    random = Random(f"{seed} {split}")
+    made = _Made(random, split)
+    add = made.add
+    while len(made.pairs) < size:
         kind = random.random()
         if kind < 0.38:
             _scenes(random, add)
@@ -70,7 +62,34 @@ def synthetic_pairs(
             _edits(random, random.choice(texts), words, add, question=False)
         else:
             _edits(random, random.choice(questions), words, add, question=True)
-    return list(made.values())
+    return list(made.pairs.values())
+
+
+def edited_pairs(split: str, prompts: Sequence[str], words: Words, size: int, seed: int) -> list[Pair]:
+    """About `size` edits of a split's own real image prompts; equal calls give equal pairs."""
+    random = Random(f"{seed} {split} prompts")
+    made = _Made(random, split)
+    while len(made.pairs) < size:
+        _edits(random, random.choice(prompts), words, made.add, question=False, kind="prompt")
+    return list(made.pairs.values())
+
+
+class _Made:
+    """The pairs made so far, some typed carelessly."""
+
+    def __init__(self, random: Random, split: str) -> None:
+        self._random = random
+        self._split = split
+        self.pairs: dict[tuple[str, str], Pair] = {}
+
+    def add(self, a: str, b: str, same: bool, category: str) -> None:
+        """Takes a pair, unless a "different" one differs in nothing but case and punctuation."""
+        if self._random.random() < 0.22:
+            a = careless(self._random, a)
+        if self._random.random() < 0.30:
+            b = careless(self._random, b)
+        if same or _letters(a) != _letters(b):
+            self.pairs.setdefault((a, b), Pair(a, b, same, FILE, category, self._split))
 
 
 def _scenes(random: Random, add) -> None:
@@ -96,29 +115,29 @@ def _frames(random: Random, add) -> None:
         add(random.choice(rows[0]), random.choice(row), False, f"question_{frame.__name__}")
 
 
-def _edits(random: Random, text: str, words: Words, add, question: bool) -> None:
+def _edits(random: Random, text: str, words: Words, add, question: bool, kind: str = "edit") -> None:
     """Edits of one real sentence: a few that keep the request, one or two that don't."""
     makers = [_reworded(random, text), _synonym(random, text, words)]
     if random.random() < 0.35:
         makers.append(_address(random, text, question))
     same = [edit for edit in makers if edit]
     if same and random.random() < 0.8:
-        kind, edited = random.choice(same)
+        how, edited = random.choice(same)
         if random.random() < 0.3:
             again = _reworded(random, edited)
             edited = again[1] if again else edited
-        add(text, edited, True, f"edit_{kind}")
+        add(text, edited, True, f"{kind}_{how}")
     elif random.random() < 0.3:
-        add(text, careless(random, careless(random, text)), True, "edit_careless")
+        add(text, careless(random, careless(random, text)), True, f"{kind}_careless")
     breaks = (_contrast, _number, _sister, _sister, _antonym, _insert, _delete, _exchange, _exchange, _negate)
     different = [edit for make in random.sample(breaks, 4) if (edit := make(random, text, words))]
-    for kind, edited in different[: random.choice((1, 1, 2))]:
+    for how, edited in different[: random.choice((1, 1, 2))]:
         base = text
         if random.random() < 0.25 and (again := _reworded(random, base)):
             base = again[1]  # a rewording beside the change must not hide it
         if random.random() < 0.12:
             base = _address(random, base, question)[1]
-        add(base, edited, False, f"edit_{kind}")
+        add(base, edited, False, f"{kind}_{how}")
 
 
 def careless(random: Random, text: str) -> str:

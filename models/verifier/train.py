@@ -21,9 +21,10 @@ from calibrate import FLOOR, PRIOR, as_json, calibrate
 from encoder import CrossEncoder, load_minilm
 from export import encoder_bytes, trees_bytes, write
 from mined import mined_pairs
-from pairs import LEARN, Pair, read_pairs
+from pairs import LEARN, Pair, read_pairs, split_of
 from rows import plain_rows, with_encoder
-from synthetic import synthetic_pairs
+from rule_verdicts import SAME, VETO, rule_verdicts
+from synthetic import edited_pairs, synthetic_pairs
 from train_encoder import Schedule, train_encoder
 from train_trees import ENCODER, arrays, as_trees, fit, hide
 from wordnet import read_wordnet
@@ -44,6 +45,12 @@ LONG = ("prompt_edit", "mined")  # twice as dear to read; half of them in each e
 TEXTS, QUESTIONS = ("image_prompt", "lexical"), ("question_edit",)  # whose sentences are edited
 ALLOWED = {"caption": 0.01, "tags": 0.01, "edit": 0.01, "question": 0.02}  # wrong / hits, by route
 FIRST_KEEPS = 0.995  # share of the same pairs that the first trees let through to the cross-encoder
+EDITED = {
+    "encoder": 7000,
+    "trees": 1500,
+    "calibrate": 2500,
+    "test": 1500,
+}  # edits of real prompts; the encoder's in the last epoch
 SYNTHETIC_TEST = {"trees": 8000, "calibrate": 7000, "test": 7000}
 
 
@@ -85,6 +92,7 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
             return {split: [[Pair(*row) for row in rows] for rows in lists] for split, lists in json.load(file).items()}
     real = read_pairs(data) + mined_pairs(data, minilm)
     words = read_wordnet(wordnet)
+    prompts = real_prompts(data)
     result = {}
     for split in ("encoder", *SYNTHETIC_TEST):
         own = [pair for pair in real if pair.split == split]
@@ -92,6 +100,7 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
         questions = sorted({pair.a for pair in own if pair.file in QUESTIONS})
         size = SYNTHETIC_EACH * EPOCHS if split == "encoder" else SYNTHETIC_TEST[split]
         made = synthetic_pairs(split, texts, questions, words, size, SEED)
+        made += edited_pairs(split, prompts[split], words, EDITED[split], SEED)
         result[split] = [_files(own), *_epochs(own, made)] if split == "encoder" else [own + made]
         logger.info(
             "%s: %d pairs, %s", split, sum(map(len, result[split])), dict(Counter(p.file for p in result[split][0]))
@@ -101,6 +110,15 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
             {split: [[astuple(pair) for pair in rows] for rows in lists] for split, lists in result.items()}, file
         )
     return result
+
+
+def real_prompts(data: Path) -> dict[str, list[str]]:
+    """The prompts of `image_prompts_real.txt.gz` by split."""
+    prompts: dict[str, list[str]] = {split: [] for split in EDITED}
+    with gzip.open(data / "image_prompts_real.txt.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            prompts[split_of(line.strip())].append(line.strip())
+    return prompts
 
 
 def _files(real: list[Pair]) -> list[Pair]:
@@ -113,7 +131,8 @@ def _epochs(real: list[Pair], made: list[Pair]) -> list[list[Pair]]:
     for epoch in range(EPOCHS):
         chosen = [pair for pair in real for _ in range(REPEAT.get(pair.file, 1)) if pair.file not in LONG]
         chosen += [pair for number, pair in enumerate(p for p in real if p.file in LONG) if number % 2 == epoch % 2]
-        epochs.append(chosen + made[epoch * SYNTHETIC_EACH : (epoch + 1) * SYNTHETIC_EACH])
+        end = None if epoch == EPOCHS - 1 else (epoch + 1) * SYNTHETIC_EACH
+        epochs.append(chosen + made[epoch * SYNTHETIC_EACH : end])
     return epochs
 
 
@@ -154,6 +173,8 @@ def finish(
     floor = float(np.floor(100 * np.quantile(likely[candidate & right], 1 - FIRST_KEEPS)) / 100)
     probability = np.where(likely >= floor, probability, 0.0)
     (found,) = pairs["calibrate"]
+    verdicts = rule_verdicts(found, minilm)
+    probability = np.where(verdicts == VETO, 0.0, np.where(verdicts == SAME, 1.0, probability))
     category = np.array([f"{pair.file}: {pair.category}" for pair in found])
     chosen = {}
     for kind in ROUTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +12,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from cache_service.embedding.base import Embedding
-from cache_service.verification.artefacts import Artefacts, Thresholds
 from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict
 from cache_service.verification.difference import FEATURES
-from cache_service.verification.learned import OPEN, LearnedVerifier
+from cache_service.verification.learned import OPEN, LearnedVerifier, Models, Thresholds
 from cache_service.verification.trees import Trees
 
 WORDS = {word: number for number, word in enumerate(["[UNK]", "a", "red", "blue", "car", "dog", "and"])}
@@ -49,9 +49,9 @@ class Encoder:
     """A cross-encoder that always says the same, and counts how often it was asked."""
 
     found: tuple[float, float] | None
-    asked: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    asked: list[tuple[Sequence[int], Sequence[int]]] = field(default_factory=list)
 
-    def logits(self, first: list[int], second: list[int]) -> tuple[float, float] | None:
+    def logits(self, first: Sequence[int], second: Sequence[int]) -> tuple[float, float] | None:
         """The fixed logits."""
         self.asked.append((first, second))
         return self.found
@@ -88,8 +88,8 @@ def verifier(
     tokenizer.pre_tokenizer = Whitespace()
     encoder = Encoder(found)
     thresholds = Thresholds("test", 0.0, dict.fromkeys(("caption", "tags", "question", "edit"), 0.9))
-    models = Artefacts(
-        encoder=encoder,  # type: ignore[arg-type]
+    models = Models(
+        encoder=encoder,
         first=leaf(first),
         last=lower_logit(),
         thresholds=thresholds,
