@@ -40,6 +40,38 @@ DIRECTIONS = _words(
     "west from until since more less than most least"
 )
 COUNTING = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+CONVERSES = frozenset(
+    frozenset(pair.split("/"))
+    for pair in [
+        "left/right",
+        "above/below",
+        "above/beneath",
+        "above/underneath",
+        "over/under",
+        "over/below",
+        "on/under",
+        "front/behind",
+        "front/back",
+        "before/after",
+        "inside/containing",
+        "in/containing",
+        "taller/shorter",
+        "bigger/smaller",
+        "larger/smaller",
+        "heavier/lighter",
+        "faster/slower",
+        "older/younger",
+        "stronger/weaker",
+        "more/less",
+        "north/south",
+        "east/west",
+        "surrounding/surrounded",
+        "higher/lower",
+        "better/worse",
+        "warmer/colder",
+        "top/bottom",
+    ]
+)
 NUMBERS = {word: str(value) for value, word in enumerate(COUNTING)}
 ASKING = _words(
     "what who whom whose which when where why how is are was were do does did can could should would will has have am"
@@ -69,22 +101,20 @@ class Words:
         return cls(written, tuple(NUMBERS.get(word.lower(), word.lower()) for word in written))
 
 
+GIVEN = ("encoder_low", "encoder_high", "words")
+"""The cross-encoder's two logits, and the first trees' logit, which is made of all other features."""
+
 FEATURES = (
-    "cosine", "encoder_low", "encoder_high", "words_low", "words_high", "own_low", "own_high", "content_low", "content_high",
-    "moved", "inversions", "runs", "likeness_worst", "likeness_mean", "likeness_best_unmatched", "spelling_worst", "negation", "numbers", "colors",
-    "directions", "names_low", "names_high", "quoted", "tags_low", "tags_high", "tags_unmatched", "bindings_broken", "bindings_kept",
-    "first_same", "last_same", "question", "caption_route", "tags_route", "question_route", "edit_route", "pieces_same",
+    *GIVEN, "words_low", "words_high", "own_low", "own_high", "content_low", "content_high", "moved", "inversions",
+    "runs", "likeness_worst", "likeness_mean", "likeness_best_unmatched", "spelling_worst", "negation", "numbers",
+    "colors", "directions", "names_low", "names_high", "quoted", "tags_low", "tags_high", "tags_unmatched",
+    "bindings_broken", "bindings_kept", "passive", "converse", "head_same", "tail_same", "first_same", "last_same",
+    "question", "caption_route", "tags_route", "question_route", "edit_route", "pieces_same",
 )  # fmt: skip
 
 
-def features(
-    first: str,
-    second: str,
-    vectors: tuple[Floats, Floats] | None,
-    likeness: WordLikeness,
-    encoder: tuple[float, float] | None,
-) -> Floats:
-    """One row of `FEATURES`, NaN where unknown. vectors: of the embedding; encoder: the cross-encoder's two logits."""
+def features(first: str, second: str, likeness: WordLikeness) -> Floats:
+    """One row of `FEATURES`; NaN for those that other models give: see `GIVEN`."""
     first, second = sorted((first, second))  # comparing sequences isn't symmetric, a verdict must be
     a, b = Words.of(first), Words.of(second)
     own_a, own_b, moved, inversions, runs = _compare(a.lower, b.lower)
@@ -95,9 +125,7 @@ def features(
     names = sorted(len(_names(one) - set(other.lower)) for one, other in ((a, b), (b, a)))
     kind = route(first, second)
     row = {
-        "cosine": float(vectors[0] @ vectors[1]) if vectors else np.nan,
-        "encoder_low": min(encoder) if encoder else np.nan,
-        "encoder_high": max(encoder) if encoder else np.nan,
+        **dict.fromkeys(GIVEN, np.nan),
         **_pair("words", len(a.lower), len(b.lower)),
         **_pair("own", len(own_a), len(own_b)),
         **_pair("content", len(content_a), len(content_b)),
@@ -121,6 +149,9 @@ def features(
         "tags_unmatched": sum(((Counter(tags_a) - Counter(tags_b)) + (Counter(tags_b) - Counter(tags_a))).values()),
         "bindings_broken": broken,
         "bindings_kept": kept,
+        "passive": float(abs(a.lower.count("by") - b.lower.count("by"))),
+        "converse": _converses(own_a, own_b),
+        **_ends(a.lower, b.lower),
         "first_same": float(a.lower[:1] == b.lower[:1]),
         "last_same": float(a.lower[-1:] == b.lower[-1:]),
         "question": float(_asks(a)) + float(_asks(b)),
@@ -201,6 +232,22 @@ def _compare(a: Sequence[str], b: Sequence[str]) -> tuple[list[str], list[str], 
     order = [place[word] for word in a if word in common]
     inversions = sum(1 for i in range(len(order)) for j in range(i + 1, len(order)) if order[i] > order[j])
     return list(over_a.elements()), list(over_b.elements()), moved, inversions, len(opcodes)
+
+
+def _converses(a: Sequence[str], b: Sequence[str]) -> float:
+    """How many words of one side stand for a word of the other with exchanged ends: left / right."""
+    return float(sum(frozenset((one, two)) in CONVERSES for one in a for two in b))
+
+
+def _ends(a: Sequence[str], b: Sequence[str]) -> dict[str, float]:
+    """Whether the first and the last content words are the same, NaN where a side has none."""
+    content = [[word for word in words if word not in FUNCTION_WORDS] for words in (a, b)]
+    if not content[0] or not content[1]:
+        return {"head_same": np.nan, "tail_same": np.nan}
+    return {
+        "head_same": float(content[0][0] == content[1][0]),
+        "tail_same": float(content[0][-1] == content[1][-1]),
+    }
 
 
 def _pair(name: str, one: int, two: int) -> dict[str, float]:

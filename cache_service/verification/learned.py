@@ -7,11 +7,10 @@ with a score over the threshold calibrated for the pair's route. Everything shor
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from tokenizers import Tokenizer
 
 from cache_service.embedding.base import Embedding
 from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict, Verifier
-from cache_service.verification.difference import FEATURES, WordLikeness, features, route
+from cache_service.verification.difference import FEATURES, GIVEN, WordLikeness, features, route
 from cache_service.verification.trees import Trees
 
 VERSION = "learned-1"
@@ -36,7 +35,7 @@ OPEN = (
 )
 """Beginnings of the rules' reasons for being unsure that the learned stages may overrule."""
 
-_LOW, _HIGH = FEATURES.index("encoder_low"), FEATURES.index("encoder_high")
+_LOW, _HIGH, _WORDS = (FEATURES.index(name) for name in GIVEN)
 
 
 class PairEncoder(Protocol):
@@ -84,8 +83,7 @@ class LearnedVerifier:
         return f"{VERSION}+{self._rules.version}"
 
     def analyse(self, prompt: str, embedding: Embedding) -> Analysis:
-        """The rules' facts, the word pieces and the vector in 8 bits (its cosine is then right to about 0.003)."""
-        small = np.clip(np.rint(embedding.vector * 127), -127, 127).astype(np.int8)
+        """The rules' facts, and the word pieces if the embedder saw all of the prompt."""
         pieces = None
         if embedding.cut is None and not embedding.unknown:
             pieces = self._tokenizer.encode(closed(prompt), add_special_tokens=False).ids
@@ -95,7 +93,6 @@ class LearnedVerifier:
             facts={
                 "rules": self._rules.analyse(prompt, embedding).facts,
                 "pieces": pieces if pieces is not None and len(pieces) <= LONGEST else None,
-                "vector": base64.b64encode(small.tobytes()).decode("ascii"),
             },
         )
 
@@ -117,10 +114,10 @@ class LearnedVerifier:
         pieces = first.facts["pieces"], second.facts["pieces"]
         if pieces[0] is None or pieces[1] is None:
             return rules
-        vectors = _vector(first.facts), _vector(second.facts)
-        row = features(first.prompt, second.prompt, vectors, self._likeness, None)
         thresholds = self._models.thresholds
-        if self._models.first.logit(row) < thresholds.first:
+        row = features(first.prompt, second.prompt, self._likeness)
+        row[_WORDS] = self._models.first.logit(row)
+        if row[_WORDS] < thresholds.first:
             return Unsure(f"{rules.reason}; unlikely by its words")
         logits = self._models.encoder.logits(*pieces)
         if logits is None:
@@ -139,9 +136,3 @@ class LearnedVerifier:
 def closed(text: str) -> str:
     """A text without its closing punctuation, which changes no request; how the cross-encoder was trained to read it."""
     return text.strip().rstrip(" .!?,;")
-
-
-def _vector(facts: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """The unit vector from its 8-bit form."""
-    vector = np.frombuffer(base64.b64decode(facts["vector"]), np.int8).astype(np.float32)
-    return np.asarray(vector / np.linalg.norm(vector), np.float32)

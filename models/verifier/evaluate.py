@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from doubtful import doubtful
 from encoder import load_tokenizer
 from mined import embed
 from pairs import MEASURE, Pair, read_pairs
@@ -52,14 +53,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("data/verifier"))
     parser.add_argument("--models-dir", type=Path, default=Path("models"))
+    parser.add_argument("--each", type=int, default=1, help="measure every n-th pair only")
     arguments = parser.parse_args()
     with gzip.open(arguments.work / "pairs.json.gz", "rt", encoding="utf-8") as file:
-        pairs = [Pair(*row) for row in json.load(file)["test"][0]]
+        pairs = [pair for row in json.load(file)["test"][0] if not doubtful(pair := Pair(*row))]
     for name in MEASURE:
         found = read_pairs(arguments.data, [name])
         Random(1).shuffle(found)
         pairs += found[:MEASURED]
-    outcomes = judge(pairs, arguments.models_dir)
+    outcomes = judge(Random(1).sample(pairs, len(pairs) // arguments.each), arguments.models_dir)
     write(outcomes, arguments.work / "outcomes.jsonl")
     print(table(outcomes, by_category=False))
     print(table(outcomes, by_category=True))

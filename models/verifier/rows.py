@@ -21,18 +21,27 @@ LOW, HIGH = FEATURES.index("encoder_low"), FEATURES.index("encoder_high")
 
 
 def plain_rows(pairs: Sequence[Pair], minilm: Path, table: Tensor, work: Path) -> np.ndarray:
-    """Rows of `FEATURES` in which the cross-encoder's are unknown, shape (pairs, features)."""
+    """Rows of `FEATURES` in which what other models give is unknown, shape (pairs, features)."""
     path = work / f"rows-{_digest(pairs, FEATURES)}.npy"
     if path.exists():
         return np.load(path)
-    texts = sorted({text for pair in pairs for text in (pair.a, pair.b)})
-    place = {text: number for number, text in enumerate(texts)}
-    vectors = embed(texts, minilm)
     likeness = WordLikeness(table.numpy(), load_tokenizer(minilm).get_vocab())
-    rows = np.stack([features(p.a, p.b, (vectors[place[p.a]], vectors[place[p.b]]), likeness, None) for p in pairs])
+    rows = np.stack([features(pair.a, pair.b, likeness) for pair in pairs])
     np.save(path, rows)
     logger.info("rows of %d pairs", len(rows))
     return rows
+
+
+def cosines(pairs: Sequence[Pair], minilm: Path, work: Path) -> np.ndarray:
+    """The embedding model's cosine of each pair."""
+    path = work / f"cosines-{_digest(pairs, ())}.npy"
+    if not path.exists():
+        texts = sorted({text for pair in pairs for text in (pair.a, pair.b)})
+        place = {text: number for number, text in enumerate(texts)}
+        vectors = embed(texts, minilm)
+        first, second = (vectors[[place[getattr(pair, side)] for pair in pairs]] for side in ("a", "b"))
+        np.save(path, (first * second).sum(1))
+    return np.load(path)
 
 
 def with_encoder(

@@ -74,6 +74,26 @@ def edited_pairs(split: str, prompts: Sequence[str], words: Words, size: int, se
     return list(made.pairs.values())
 
 
+def edited_paraphrases(split: str, pairs: Sequence[Pair], words: Words, size: int, seed: int) -> list[Pair]:
+    """About `size` pairs made of real ones: a change put into one of two paraphrases, or harmless rewordings on either side."""
+    random = Random(f"{seed} {split} paraphrases")
+    made = _Made(random, split)
+    same, different = ([pair for pair in pairs if pair.same == kind] for kind in (True, False))
+    while len(made.pairs) < size:
+        pair = random.choice(same if random.random() < 0.8 else different)
+        a, b = (pair.a, pair.b) if random.random() < 0.5 else (pair.b, pair.a)
+        if pair.same and random.random() < 0.45:
+            found = [edit for make in random.sample(BREAKS, 5) if (edit := make(random, b, words))]
+            for how, edited in found[:1]:
+                made.add(a, edited, False, f"paraphrase_{how}")
+            continue
+        for _ in range(random.choice((1, 2))):
+            harmless = random.choice((_reworded(random, b), _synonym(random, b, words)))
+            a, b = (harmless[1] if harmless else careless(random, b)), a
+        made.add(a, b, pair.same, "paraphrase_reworded")
+    return list(made.pairs.values())
+
+
 class _Made:
     """The pairs made so far, some typed carelessly."""
 
@@ -129,8 +149,7 @@ def _edits(random: Random, text: str, words: Words, add, question: bool, kind: s
         add(text, edited, True, f"{kind}_{how}")
     elif random.random() < 0.3:
         add(text, careless(random, careless(random, text)), True, f"{kind}_careless")
-    breaks = (_contrast, _number, _sister, _sister, _antonym, _insert, _delete, _exchange, _exchange, _negate)
-    different = [edit for make in random.sample(breaks, 4) if (edit := make(random, text, words))]
+    different = [edit for make in random.sample(BREAKS, 4) if (edit := make(random, text, words))]
     for how, edited in different[: random.choice((1, 1, 2))]:
         base = text
         if random.random() < 0.25 and (again := _reworded(random, base)):
@@ -344,3 +363,7 @@ def _address(random: Random, text: str, question: bool) -> tuple[str, str]:
 
 def _letters(text: str) -> str:
     return re.sub(r"\W", "", text.lower())
+
+
+BREAKS = (_contrast, _number, _sister, _sister, _antonym, _insert, _delete, _exchange, _exchange, _negate)
+"""Edits that make another request of a sentence; some are in twice to be chosen more often."""

@@ -12,45 +12,54 @@ import hashlib
 import json
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import torch
 from calibrate import FLOOR, PRIOR, as_json, calibrate
+from doubtful import doubtful
 from encoder import CrossEncoder, load_minilm
 from export import encoder_bytes, trees_bytes, write
 from mined import mined_pairs
 from pairs import LEARN, Pair, read_pairs, split_of
-from rows import plain_rows, with_encoder
+from rows import cosines, plain_rows, with_encoder
 from rule_verdicts import SAME, VETO, rule_verdicts
-from synthetic import edited_pairs, synthetic_pairs
+from synthetic import FILE as SYNTHETIC
+from synthetic import edited_pairs, edited_paraphrases, synthetic_pairs
 from train_encoder import Schedule, train_encoder
-from train_trees import ENCODER, arrays, as_trees, fit, hide
+from train_trees import arrays, as_trees, fit
 from wordnet import read_wordnet
 
 from cache_service.verification.artefacts import ENCODER as ENCODER_FILE
 from cache_service.verification.artefacts import THRESHOLDS, TREES
-from cache_service.verification.difference import FEATURES, ROUTES, route
+from cache_service.verification.difference import FEATURES, GIVEN, ROUTES, route
 
 logger = logging.getLogger("train")
 SEED = 20260101
 LAYERS = 6
-FILES = 0  # number of the list that holds the files' own pairs; synthetic ones follow, as many lists as EPOCHS
-EPOCHS = 2
-ROUNDS = (((FILES, FILES), 2e-4), ((1,), 2e-4), ((2,), 1e-4))  # lists that are read, and the peak learning rate
-SYNTHETIC_EACH = 40_000  # new ones in every epoch
+FILES = 0  # number of the list that holds the files' own pairs; synthetic ones follow, a list for each epoch
+ROUNDS = (
+    ((FILES, FILES), 2e-4),
+    ((1,), 2e-4),
+    ((2,), 1e-4),
+    ((3,), 1e-4),
+)  # lists that are read, and the peak learning rate
+SYNTHETIC_EACH = (40_000, 40_000, 20_000)  # new ones in every epoch
+PARAPHRASES = 16_000  # edits of real paraphrases, in the last epoch
 REPEAT = {"image_prompt": 2}  # the hardest file is read twice in an epoch
 LONG = ("prompt_edit", "mined")  # twice as dear to read; half of them in each epoch
 TEXTS, QUESTIONS = ("image_prompt", "lexical"), ("question_edit",)  # whose sentences are edited
 ALLOWED = {"caption": 0.01, "tags": 0.01, "edit": 0.01, "question": 0.02}  # wrong / hits, by route
+REAL = 2.0  # weight of a real pair beside a synthetic one, for the trees
 FIRST_KEEPS = 0.995  # share of the same pairs that the first trees let through to the cross-encoder
 EDITED = {
     "encoder": 7000,
     "trees": 1500,
     "calibrate": 2500,
     "test": 1500,
-}  # edits of real prompts; the encoder's in the last epoch
+}  # edits of real prompts; the encoder's in the second epoch
 SYNTHETIC_TEST = {"trees": 8000, "calibrate": 7000, "test": 7000}
 
 
@@ -98,10 +107,16 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
         own = [pair for pair in real if pair.split == split]
         texts = sorted({pair.a for pair in own if pair.file in TEXTS})
         questions = sorted({pair.a for pair in own if pair.file in QUESTIONS})
-        size = SYNTHETIC_EACH * EPOCHS if split == "encoder" else SYNTHETIC_TEST[split]
+        size = sum(SYNTHETIC_EACH) if split == "encoder" else SYNTHETIC_TEST[split]
         made = synthetic_pairs(split, texts, questions, words, size, SEED)
-        made += edited_pairs(split, prompts[split], words, EDITED[split], SEED)
-        result[split] = [_files(own), *_epochs(own, made)] if split == "encoder" else [own + made]
+        edited = edited_pairs(split, prompts[split], words, EDITED[split], SEED)
+        result[split] = [own + made + edited]
+        if split == "encoder":
+            captions = [pair for pair in own if pair.file == "image_prompt"]
+            paraphrases = edited_paraphrases(split, captions, words, PARAPHRASES, SEED)
+            one, two, _ = SYNTHETIC_EACH
+            new = (made[:one], made[one : one + two] + edited, made[one + two :] + paraphrases)
+            result[split] = [_files(own), *_epochs(own, new)]
         logger.info(
             "%s: %d pairs, %s", split, sum(map(len, result[split])), dict(Counter(p.file for p in result[split][0]))
         )
@@ -125,14 +140,13 @@ def _files(real: list[Pair]) -> list[Pair]:
     return [pair for pair in real if pair.file in LEARN]
 
 
-def _epochs(real: list[Pair], made: list[Pair]) -> list[list[Pair]]:
-    """Real pairs again in each epoch (long ones every other time), synthetic ones once."""
+def _epochs(real: list[Pair], new: Sequence[list[Pair]]) -> list[list[Pair]]:
+    """Real pairs again in each epoch (long ones every other time), new ones once."""
     epochs = []
-    for epoch in range(EPOCHS):
+    for epoch, made in enumerate(new):
         chosen = [pair for pair in real for _ in range(REPEAT.get(pair.file, 1)) if pair.file not in LONG]
         chosen += [pair for number, pair in enumerate(p for p in real if p.file in LONG) if number % 2 == epoch % 2]
-        end = None if epoch == EPOCHS - 1 else (epoch + 1) * SYNTHETIC_EACH
-        epochs.append(chosen + made[epoch * SYNTHETIC_EACH : end])
+        epochs.append(chosen + made)
     return epochs
 
 
@@ -153,24 +167,32 @@ def encoder(pairs: dict[str, list[list[Pair]]], minilm: Path, work: Path, thread
 def finish(
     model: CrossEncoder, pairs: dict[str, list[list[Pair]]], minilm: Path, data: Path, work: Path, out: Path
 ) -> None:
-    """Fits both trees, calibrates the thresholds, and writes the files that ship."""
+    """Fits both trees, calibrates the thresholds, and writes the files that ship.
+
+    The first trees learn from the encoder's own pairs, which are many; the last ones from pairs that neither has seen.
+    """
     _, table = load_minilm(minilm, 1, SEED)
-    rows, same, kinds = {}, {}, {}
+    own = [pair for epoch in pairs["encoder"] for pair in epoch]
+    own = [pair for pair in dict.fromkeys(own) if not doubtful(pair)]
+    same_own = np.array([pair.same for pair in own])
+    first = arrays(fit(plain_rows(own, minilm, table, work), same_own, weights(own), without=GIVEN, seed=SEED))
+    rows, same, kinds, candidate = {}, {}, {}, {}
     for split in ("trees", "calibrate"):
         (found,) = pairs[split]
         plain = plain_rows(found, minilm, table, work)
         rows[split] = with_encoder(plain, found, minilm, model, table, work, split)
+        rows[split][:, FEATURES.index("words")] = logits(first, plain)
         same[split] = np.array([pair.same for pair in found])
         kinds[split] = np.array([route(pair.a, pair.b) for pair in found])
-    cosine = FEATURES.index("cosine")
-    weights = np.where(rows["trees"][:, cosine] >= FLOOR, 1.0, 0.2)  # candidates are what counts
-    first = arrays(fit(rows["trees"], same["trees"], weights, without=ENCODER, seed=SEED))
-    last = arrays(fit(rows["trees"], same["trees"], weights, seed=SEED))
-    likely, score = logits(first, hide(rows["calibrate"], ENCODER)), logits(last, rows["calibrate"])
-    probability = 1.0 / (1.0 + np.exp(-score))
-    candidate = rows["calibrate"][:, cosine] >= FLOOR
+        sure = np.array([not doubtful(pair) for pair in found])
+        candidate[split] = (cosines(found, minilm, work) >= FLOOR) & sure
+    (found,) = pairs["trees"]
+    weight = weights(found) * np.where(candidate["trees"], 1.0, 0.2)  # candidates are what counts
+    last = arrays(fit(rows["trees"], same["trees"], weight, seed=SEED))
+    likely = rows["calibrate"][:, FEATURES.index("words")]
+    probability = 1.0 / (1.0 + np.exp(-logits(last, rows["calibrate"])))
     right = same["calibrate"]
-    floor = float(np.floor(100 * np.quantile(likely[candidate & right], 1 - FIRST_KEEPS)) / 100)
+    floor = float(np.floor(100 * np.quantile(likely[candidate["calibrate"] & right], 1 - FIRST_KEEPS)) / 100)
     probability = np.where(likely >= floor, probability, 0.0)
     (found,) = pairs["calibrate"]
     verdicts = rule_verdicts(found, minilm)
@@ -178,7 +200,7 @@ def finish(
     category = np.array([f"{pair.file}: {pair.category}" for pair in found])
     chosen = {}
     for kind in ROUTES:
-        those = candidate & (kinds["calibrate"] == kind)
+        those = candidate["calibrate"] & (kinds["calibrate"] == kind)
         chosen[kind] = calibrate(probability[those], right[those], category[those], ALLOWED[kind])
         logger.info("%s: %s", kind, chosen[kind])
     encoder_file, trees_file = encoder_bytes(model), trees_bytes(first, last)
@@ -194,6 +216,11 @@ def finish(
     }
     thresholds = (json.dumps(evidence, indent=2) + "\n").encode()
     write(out, minilm, table, {ENCODER_FILE: encoder_file, TREES: trees_file, THRESHOLDS: thresholds})
+
+
+def weights(pairs: list[Pair]) -> np.ndarray:
+    """How much each pair counts: real ones more than made ones."""
+    return np.array([1.0 if pair.file == SYNTHETIC else REAL for pair in pairs])
 
 
 def learnt_from() -> list[str]:

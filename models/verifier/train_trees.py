@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from cache_service.verification.difference import FEATURES
+from cache_service.verification.difference import FEATURES, GIVEN
 from cache_service.verification.trees import Trees
 
-ENCODER = ("encoder_low", "encoder_high")
 SETTINGS = {
     "learning_rate": 0.06,
     "max_iter": 250,
@@ -28,16 +27,9 @@ def fit(
     """Trees over the features but those named: with one value in every row they can't be asked for."""
     rows = rows.copy()
     rows[:, [FEATURES.index(name) for name in without]] = 0.0
-    grows = [1 if name in ENCODER else 0 for name in FEATURES]  # more of the encoder's trust never means less
+    grows = [1 if name in GIVEN else 0 for name in FEATURES]  # more of another model's trust never means less
     model = HistGradientBoostingClassifier(**SETTINGS, monotonic_cst=grows, random_state=seed)
     return model.fit(rows, same, sample_weight=weights)
-
-
-def hide(rows: np.ndarray, without: Sequence[str]) -> np.ndarray:
-    """A copy of the rows in which some features are unknown."""
-    rows = rows.copy()
-    rows[:, [FEATURES.index(name) for name in without]] = np.nan
-    return rows
 
 
 def arrays(model: HistGradientBoostingClassifier) -> dict[str, np.ndarray]:
