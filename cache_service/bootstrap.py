@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -82,17 +82,17 @@ async def embedder(settings: Settings) -> Embedder:
     if settings.embedder == "sentence-transformers":
         from cache_service.embedding.sentence_transformer import SentenceTransformerEmbedder
 
-        return await asyncio.to_thread(SentenceTransformerEmbedder, models)
+        return await asyncio.to_thread(lambda: SentenceTransformerEmbedder(models, threads=settings.embedding_threads))
     from cache_service.embedding.onnx import OnnxEmbedder
 
     return await asyncio.to_thread(lambda: OnnxEmbedder(models, threads=settings.embedding_threads))
 
 
 def models_dir(settings: Settings) -> Path:
-    """The folder of the models: the setting's, or where it is relative and isn't there, the one beside the package."""
-    if settings.models_dir.exists() or settings.models_dir.is_absolute():
-        return settings.models_dir
-    return Path(__file__).resolve().parent.parent / settings.models_dir
+    """The folder of the models: the setting's; where it is relative and isn't there, the wheel's or the checkout's."""
+    package = Path(__file__).resolve().parent
+    places = (settings.models_dir, package / "_models", package.parent / settings.models_dir)
+    return next((place for place in places if (place / "manifest.toml").exists()), settings.models_dir)
 
 
 @contextlib.asynccontextmanager
@@ -142,6 +142,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
                 verifier=verifier(),
                 hook=metrics,
                 candidates=settings.search_candidates,
+                embed_timeout=settings.embed_timeout,
                 verify_timeout=settings.verify_timeout,
             ),
             upstream=upstream,
@@ -196,8 +197,9 @@ async def check(settings: Settings, *, fix: bool) -> list[Problem]:
         blobs = await FileBlobStore.open(settings.data_dir / "blobs")
         embeddings = await embedder(settings)
         stack.push_async_callback(embeddings.aclose)
-        # while a server writes its own snapshot, the index is built beside it
-        folder = settings.data_dir / ("index" if holder is None else f"index-check-{os.getpid()}")
+        folder = settings.data_dir / "index"
+        if holder is not None:  # the server writes its own snapshot there; here an index is built beside it
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cache-service-check-")))
         index = FaissIndex(folder, dimension=embeddings.dimension, small_partition=settings.small_partition)
         stack.push_async_callback(index.aclose)
         follower = Follower(store, index, embedding_model=embeddings.model_id)

@@ -43,7 +43,7 @@ class LimitPool(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    api_keys: Secrets = Field(default=(), min_length=1)
+    api_keys: Secrets = Field(min_length=1)
     requests_per_minute: float | None = Field(default=None, gt=0)
     images_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
@@ -128,6 +128,11 @@ class Settings(BaseModel):
     )
     verify_timeout: float = Field(
         default=1.0, gt=0, description="A verification that takes longer counts as unsure, which is a miss."
+    )
+    embed_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="An embedding that takes longer counts as failed: the prompt is found exactly only.",
     )
     embedder: Literal["onnx", "sentence-transformers"] = Field(
         default="onnx", description="Engine of the embedding model."

@@ -140,7 +140,7 @@ class Generator:
             log.exception("the store can't be read; answering without it")
             self._hook(StoreFailed(draft.operation, "sql"))
             may_store = False
-        spooled = await self._open_spool(draft) if may_store else None
+        spooled = await self._open_spool(draft, job.on_conflict) if may_store else None
         try:
             status, headers, request_id = await self._call(job, generation, spooled)
         except UpstreamError as error:
@@ -163,17 +163,24 @@ class Generator:
                 operation = operations[draft.operation]
                 answer = await self._read(operation, 200, found.body)
                 if isinstance(answer, Answer):
-                    asked = operation.parse(draft.request)
-                    outputs, pictures = to_outputs(answer, None)
-                    new = self._filed(operation, asked, answer, draft, outputs)
-                    stored = await self._file(new, pictures, "append" if operation.accumulates else "keep")
-                    outcome = "purged" if isinstance(stored, RefusedByPurge) else "stored"
+                    outcome = await self._recover_one(operation, answer, draft, found.header.entry["on_conflict"])
             except (CacheServiceError, KeyError, ValueError, TypeError) as error:
                 log.warning("a spooled generation could not be recovered and is kept: %s", type(error).__name__)
                 self._hook(Recovered("unreadable"))
                 continue
             await found.file.discard()
             self._hook(Recovered(outcome))
+
+    async def _recover_one(self, operation: Operation, answer: Answer, draft: NewEntry, on_conflict: OnConflict) -> str:
+        """Stores what was received, unless the process had done so before it was killed."""
+        outputs, pictures = to_outputs(answer, None)
+        asked = operation.parse(draft.request)
+        new, on_conflict = self._filed(operation, asked, answer, draft, outputs, on_conflict)
+        there = await self._store.find(new.exact_key, embedding_model=self._embedding_model)
+        if there is not None and pictures and pictures.keys() <= {output.blob for output in there.outputs}:
+            return "stored"
+        stored = await self._file(new, pictures, on_conflict)
+        return "purged" if isinstance(stored, RefusedByPurge) else "stored"
 
     async def _sufficient(self, exact_key: str, enough: int) -> Entry | None:
         entry = await self._store.find(exact_key, embedding_model=self._embedding_model)
@@ -227,11 +234,11 @@ class Generator:
         )
         if usd is not None:
             self._hook(UsdSpent(draft.operation, usd, saved=False))
-        new = self._filed(job.operation, job.asked, answer, draft, outputs)
+        new, on_conflict = self._filed(job.operation, job.asked, answer, draft, outputs, job.on_conflict)
         entry, why_not = None, "" if may_store else "no-store"
         if may_store:
             try:
-                stored = await self._file(new, pictures, job.on_conflict)
+                stored = await self._file(new, pictures, on_conflict)
                 if isinstance(stored, RefusedByPurge):
                     why_not = "purged"
                 else:
@@ -258,9 +265,15 @@ class Generator:
         )
 
     def _filed(
-        self, operation: Operation, asked: Asked, answer: Answer, draft: NewEntry, outputs: tuple[Output, ...]
-    ) -> NewEntry:
-        """The entry to store: as asked, or under the key of what was really made where that contradicts what was asked."""
+        self,
+        operation: Operation,
+        asked: Asked,
+        answer: Answer,
+        draft: NewEntry,
+        outputs: tuple[Output, ...],
+        on_conflict: OnConflict,
+    ) -> tuple[NewEntry, OnConflict]:
+        """The entry to store: as asked, or beside what is there under the key of what was really made, if that was something else."""
         now = self._now()
         ttl = self._ttl.get(draft.operation, 0.0)
         new = replace(
@@ -273,9 +286,10 @@ class Generator:
         )
         made = operation.as_made(asked, answer)
         if made is None:
-            return new
+            return new, on_conflict
         key = form(made, namespace=draft.namespace, group=draft.group)
-        return replace(new, exact_key=key.exact, partition=key.partition, request=made.body)
+        filed = replace(new, exact_key=key.exact, partition=key.partition, request=made.body)
+        return filed, "append" if operation.accumulates else "keep"
 
     async def _file(
         self, new: NewEntry, pictures: Mapping[str, bytes], on_conflict: OnConflict
@@ -293,8 +307,9 @@ class Generator:
             self._hook(StoreFailed(new.operation, "index"))
         return stored.entry
 
-    async def _open_spool(self, draft: NewEntry) -> SpoolFile | None:
-        header = SpoolHeader(uuid.uuid4().hex, draft.began, self._now(), draft_to_json(draft))
+    async def _open_spool(self, draft: NewEntry, on_conflict: OnConflict) -> SpoolFile | None:
+        known = draft_to_json(draft) | {"on_conflict": on_conflict}
+        header = SpoolHeader(uuid.uuid4().hex, draft.began, self._now(), known)
         try:
             return await self._spool.open(header)
         except StoreError:

@@ -29,7 +29,10 @@ class Meaning:
 
 
 class SemanticTier:
-    """Finds stored prompts that ask for the same thing. verify_timeout: seconds after which a verdict counts as unsure."""
+    """Finds stored prompts that ask for the same thing.
+
+    embed_timeout: seconds after which a prompt counts as not embeddable. verify_timeout: after which a verdict is unsure.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class SemanticTier:
         verifier: Verifier,
         hook: Hook,
         candidates: int,
+        embed_timeout: float,
         verify_timeout: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,14 +54,16 @@ class SemanticTier:
         self._verifier = verifier
         self._hook = hook
         self._candidates = candidates
+        self._embed_timeout = embed_timeout
         self._verify_timeout = verify_timeout
         self._monotonic = monotonic
 
     async def embed(self, prompt: str, operation: str) -> Meaning | None:
         """Step 3. None where the model or the analysis failed: the prompt is then found exactly only."""
         try:
-            (embedding,) = await self._embedder.embed([prompt])
-        except EmbeddingError:
+            async with asyncio.timeout(self._embed_timeout):
+                (embedding,) = await self._embedder.embed([prompt])
+        except (EmbeddingError, TimeoutError):
             log.exception("a prompt could not be embedded; it is found exactly only")
             self._hook(TierFailed(operation, "embedding"))
             return None
@@ -130,10 +136,8 @@ class SemanticTier:
         started = self._monotonic()
         verdict: Verdict
         try:
-            judging = asyncio.to_thread(self._verifier.verify, asked, stored, operation)
+            judging = asyncio.to_thread(self._checked, asked, stored, operation)
             verdict = await asyncio.wait_for(judging, self._verify_timeout)
-            if not isinstance(verdict, Same | Different | Unsure):
-                raise VerificationError(f"the verifier said {type(verdict).__name__}")
         except TimeoutError:
             self._hook(TierFailed(operation, "verifier"))
             verdict = Unsure("the verifier was late")
@@ -143,4 +147,10 @@ class SemanticTier:
             verdict = Unsure("the verifier failed")
         seconds = self._monotonic() - started
         self._hook(CandidateJudged(operation, type(verdict).__name__.lower(), similarity, seconds))
+        return verdict
+
+    def _checked(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
+        verdict = self._verifier.verify(asked, stored, operation)
+        if not isinstance(verdict, Same | Different | Unsure):
+            raise VerificationError(f"the verifier said {type(verdict).__name__}")
         return verdict

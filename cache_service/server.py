@@ -52,10 +52,9 @@ async def _serve(settings: Settings) -> int:
                 timeout_graceful_shutdown=int(settings.shutdown_grace),
             ),
             service,
+            url,
         )
         watch = asyncio.create_task(_watch_storage(service, server))
-        service.announce(url)
-        log.info("serving at %s; the admin token is in %s", url, settings.data_dir / "admin-token")
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -64,11 +63,18 @@ async def _serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Tells the service that it is draining before it stops listening."""
+    """Says where it listens once it does, and that it is draining before it stops."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, url: str) -> None:
         super().__init__(config)
         self._service = service
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, then announces it: whoever reads the lock file may connect at once."""
+        await super().startup(sockets=sockets)
+        self._service.announce(self._url)
+        log.info("serving at %s; the data is in %s", self._url, self._service.settings.data_dir)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, a second one stops at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ def render_page(document: Mapping[str, Any]) -> str:
         for name, schema in document["components"]["schemas"].items()
     )
     body = f"""<h1>cache-service {html.escape(document["info"]["version"])}</h1>
-<p>{html.escape(document["info"]["description"])} The same as a document: <a href="/openapi.json">openapi.json</a>.</p>
+<p>{_prose(document["info"]["description"])} The same as a document: <a href="/openapi.json">openapi.json</a>.</p>
 {sections}<h2>Problems</h2>{_problems()}<h2>Schemas</h2>{components}"""
     return page("cache-service: reference", body)
 
@@ -85,10 +86,10 @@ def style_of_pages() -> str:
 
 def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     parts = [f'<h3 id="{operation["operationId"]}">{method.upper()} {html.escape(path)}</h3>']
-    parts.append(f"<p>{html.escape(operation.get('description', ''))}{_access(operation['security'])}</p>")
+    parts.append(f"<p>{_prose(operation.get('description', ''))}{_access(operation['security'])}</p>")
     for parameter in operation.get("parameters", ()):
         text = parameter.get("description", "")
-        parts.append(f"<p><code>{html.escape(parameter['name'])}</code> ({parameter['in']}) {html.escape(text)}</p>")
+        parts.append(f"<p><code>{html.escape(parameter['name'])}</code> ({parameter['in']}) {_prose(text)}</p>")
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if content:
         name = content["schema"]["$ref"].rpartition("/")[2]
@@ -97,7 +98,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
             parts.append(f"<p>{html.escape(title)}</p>{_code(example['value'])}")
     rows = (
         f"<tr><td>{status}</td><td>{html.escape(', '.join(answer.get('content', ())))}</td>"
-        f"<td>{html.escape(answer['description'])}</td></tr>"
+        f"<td>{_prose(answer['description'])}</td></tr>"
         for status, answer in operation["responses"].items()
     )
     heads = "<tr><th>Status</th><th>Type</th><th>When</th></tr>"
@@ -122,6 +123,11 @@ def _problems() -> str:
             f"<td>{html.escape(row.title)}</td></tr>",
         )
     return f"<table><tr><th>Code</th><th>Status</th><th>Title</th></tr>{''.join(seen.values())}</table>"
+
+
+def _prose(text: str) -> str:
+    """Text with what stands between backticks as code."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
 
 
 def _code(value: Any) -> str:

@@ -116,11 +116,11 @@ SCHEMAS: Final[Mapping[str, Json]] = {
     },
     "CacheDirectives": {
         "type": "object",
-        "description": "The directives of `Cache-Control` as JSON; of both, the stricter one counts.",
+        "description": "The directives of `Cache-Control` as JSON; of both, the stricter one counts. Also `only_if_cached` (true or false): "
+        "generate nothing, a miss is answered 504 (RFC 9111, section 5.2.1.7).",
         "properties": {
             "no_cache": {**_BOOLEAN, "description": "Generate, whatever is stored."},
             "no_store": {**_BOOLEAN, "description": "Don't store what is generated."},
-            "only_if_cached": {**_BOOLEAN, "description": "Generate nothing: a miss is 504."},
             "exact_only": {**_BOOLEAN, "description": "No semantic hit."},
             "max_age": {**_NUMBER, "minimum": 0, "description": "Nothing older, seconds."},
             "min_fresh": {**_NUMBER, "minimum": 0, "description": "Must stay fresh for that long, seconds."},

@@ -52,7 +52,9 @@ def read_model(models_dir: Path, name: str = DEFAULT_MODEL) -> Model:
     try:
         return Model(name=name, **tomllib.loads(path.read_text("utf-8"))[name])
     except OSError as error:
-        raise EmbeddingError(f"model manifest {path}: {error.strerror}") from error
+        raise EmbeddingError(
+            f"model manifest {path}: {error.strerror}; set CACHE_SERVICE_MODELS_DIR to where `make model` put it"
+        ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise EmbeddingError(f"model manifest {path} doesn't describe {name!r}: {error}") from error
 

@@ -40,8 +40,8 @@ def tense_of(words: Sequence[str]) -> list[str]:
 
 
 def genders_of(words: Sequence[str]) -> list[str]:
-    """Each his and her, which are dropped elsewhere."""
-    return ["his" if word == "him" else word for word in words if word in ("his", "her", "him")]
+    """Each his, her, their and its, which are dropped elsewhere."""
+    return ["his" if word == "him" else word for word in words if word in tables.POSSESSIVES or word == "him"]
 
 
 def _form(word: str, base: str, *, after_be: bool) -> str:

@@ -190,7 +190,12 @@ def number_and_voice(asked: Facts, stored: Facts) -> Verdict | None:
 def voice(asked: Facts, stored: Facts) -> Verdict | None:
     """In a question: whether someone fired or was fired."""
     for word, one, other in _shared_forms(asked, stored):
-        if ("d" in one) != ("d" in other):
+        done, met = set(one), set(other)
+        if (
+            ("d" in done) != ("d" in met)
+            or (done <= set("dv") and met <= set("sp"))
+            or (met <= set("dv") and done <= set("sp"))
+        ):
             return Unsure(f"done / doing of {word}")
     return None
 
@@ -204,11 +209,15 @@ def postures_and_media(asked: Facts, stored: Facts) -> Verdict | None:
     for what, one, other in (
         ("posture", asked["postures"], stored["postures"]),
         ("medium", asked["media"], stored["media"]),
-        ("gender", asked["genders"], stored["genders"]),
+        ("gender", _his_or_her(asked), _his_or_her(stored)),
     ):
         if one and other and set(one) != set(other):
             return Different(f"{what} {_both(one, other)}")
     return None
+
+
+def _his_or_her(facts: Facts) -> list[str]:
+    return [word for word in facts["genders"] if word in ("his", "her")]
 
 
 def unsaid_in_chat(asked: Facts, stored: Facts) -> Verdict | None:

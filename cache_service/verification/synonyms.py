@@ -42,7 +42,6 @@ rich wealthy
 quick fast rapid
 quickly rapidly swiftly
 speak talk
-street road
 begin start
 buy purchase
 jump leap hop

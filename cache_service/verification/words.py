@@ -75,9 +75,10 @@ def canonical(words: Sequence[tuple[str, bool]], *, keep_names: bool, apart: fro
             done.extend(replacement)
             at += length
             continue
-        done.append(
-            word if word in apart else _word(word, name=name and keep_names and at > 0, after=done[-1] if done else "~")
-        )
+        if word in apart or (word in tables.DO and at == len(words) - 1):  # "what does it do"
+            done.append(word)
+        else:
+            done.append(_word(word, name=name and keep_names and at > 0, after=done[-1] if done else "~"))
         at += 1
     return done
 
@@ -138,14 +139,14 @@ def _verb_base(trunk: str) -> str:
 
 
 def _opened(word: str) -> list[str]:
-    """Contractions as words: "don't" → do, not; "dog's" → dog, s."""
+    """Contractions as words: "don't" → do, not; "dog's" → dog, 's."""
     ending = _CONTRACTION.search(word)
     if ending is None:
         return [word]
     head, tail = word[: ending.start()], ending.group()
     if tail in ("n't", "'t"):
         return [{"ca": "can", "wo": "will", "sha": "shall"}.get(head, head), "not"]
-    return [head, {"'ll": "will", "'ve": "have", "'d": "would"}.get(tail, tail[1:])]
+    return [head, {"'ll": "will", "'ve": "have", "'d": "would"}.get(tail, tail)]
 
 
 def _plain_number(text: str) -> str:

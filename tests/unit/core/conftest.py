@@ -167,6 +167,7 @@ async def build(
         verifier=verifier,
         hook=events.append,
         candidates=5,
+        embed_timeout=5.0,
         verify_timeout=5.0,
     )
     cache = SemanticCache(

@@ -317,6 +317,23 @@ async def test_a_store_that_fails_still_serves_what_was_paid_and_the_spool_keeps
     assert pictures_of(await world.served(CUBE, only_if_cached=True)) == pictures_of(served)
 
 
+async def test_what_was_stored_before_the_kill_is_not_stored_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the commit and the removal of the spooled file: the picture stays one."""
+    from cache_service.store.spool import FileSpoolFile
+
+    async def killed(_: FileSpoolFile) -> None:
+        raise StoreError("killed here")
+
+    monkeypatch.setattr(FileSpoolFile, "discard", killed)
+    await world.served(CUBE)
+    monkeypatch.undo()
+    assert await _as_a_new_process_would(world) == ["stored"]
+    assert (await world.store.totals())["outputs"] == 1
+    assert await _as_a_new_process_would(world) == []
+
+
 async def _as_a_new_process_would(world: World) -> list[str]:
     """Gives up the locks on spooled files as a dead process does, then recovers."""
     for descriptor in _locked_spool_files(world):
@@ -343,7 +360,7 @@ def _locked_spool_files(world: World) -> list[Any]:
                 self._file._descriptor = None
 
     return [
-        _Closer(o) for o in gc.get_objects() if isinstance(o, FileSpoolFile) and o._path.is_relative_to(world.directory)
+        _Closer(o) for o in gc.get_objects() if type(o) is FileSpoolFile and o._path.is_relative_to(world.directory)
     ]
 
 

@@ -134,7 +134,7 @@ def test_the_caller_s_outcomes_are_all_known() -> None:
     assert {str(kind) for kind in FaultKind} <= set(OUTCOMES)
 
 
-@given(st.lists(st.text(max_size=9), min_size=1, max_size=30))
+@given(st.lists(st.text(max_size=9).map("~{}".format), min_size=1, max_size=30))  # "~": no word of ours
 def test_words_from_outside_add_no_series(words: list[str]) -> None:
     """Whatever stands in an event, the number of series is bounded."""
     metrics = PrometheusMetrics()
@@ -144,9 +144,7 @@ def test_words_from_outside_add_no_series(words: list[str]) -> None:
         metrics(StoreFailed(word, word))
         metrics(UpstreamCalled(word, "key-1", word, 0.1, 0.1))
     labels = {label for name in _series(metrics) for label in re.findall(r'"([^"]*)"', name)}
-    assert (
-        not {word for word in words if word in labels} - {"", "other", "hit", "key-1", *"0123456789"} - set(OPERATIONS)
-    )
+    assert not labels & set(words)
 
 
 def test_key_names_are_bounded() -> None:

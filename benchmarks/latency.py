@@ -1,0 +1,167 @@
+"""How long a hit takes, one request at a time, over a real socket: exact and semantic, beside one bare forward pass.
+
+What it shows: time from sending a request to having read the answer, of a client on the same machine, for a service of one
+process with a small store; and the ratio to the model's own time in the same run, which is what machines can be compared by.
+What it doesn't: many clients at once, a large store, a network, a miss (that is the upstream's time).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cache_service.embedding.onnx import load_engine
+
+ROOT = Path(__file__).resolve().parent.parent
+STORED = "a photograph of a red cube on a blue sphere in a white room with soft morning light"
+ASKED = "a photograph of a red cube on top of a blue sphere in a white room with soft morning light"
+
+
+class Service:
+    """A service on a free port, with the simulator answering at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = self.pid = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it is ready."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CACHE_SERVICE_")}
+        ours = {
+            "DATA_DIR": str(self._folder),
+            "PORT": "0",
+            "SIMULATOR_LATENCY": "0",
+            "MODELS_DIR": str(ROOT / "models"),
+            "LOG_LEVEL": "error",
+        }
+        command = [Path(sys.executable).with_name("cache-service"), "serve"]
+        process = subprocess.Popen(command, env=clean | {f"CACHE_SERVICE_{k}": v for k, v in ours.items()})
+        self._process, self.pid, self.port = process, process.pid, 0
+        while not self.port:
+            if process.poll() is not None:
+                sys.exit("the service did not start")
+            time.sleep(0.02)
+            self.port = _port(self._folder / "lock", process.pid)
+
+    def stop(self) -> None:
+        """Returns once it has ended."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
+@contextlib.contextmanager
+def service(prepare: Callable[[Path], None] | None = None) -> Iterator[Service]:
+    """A service in a folder of its own, not started yet. prepare: puts something there first."""
+    with tempfile.TemporaryDirectory() as folder:
+        if prepare is not None:
+            prepare(Path(folder))
+        running = Service(Path(folder))
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def _port(lock: Path, pid: int) -> int:
+    try:
+        held = json.loads(lock.read_text())
+    except (OSError, ValueError):
+        return 0
+    return int(held["url"].rpartition(":")[2]) if held.get("pid") == pid and held.get("url") else 0
+
+
+class Client:
+    """One kept-alive connection with as little of its own as possible."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port)
+
+    def post(self, path: str, body: object) -> str:
+        """Sends and reads it all; the Cache-Status."""
+        self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        answer.read()
+        assert answer.status == 200, answer.status
+        return answer.headers["cache-status"]
+
+
+def percentiles(seconds: list[float]) -> tuple[float, float, float]:
+    """p50, p95, p99 in milliseconds."""
+    cuts = statistics.quantiles(seconds, n=100)
+    return cuts[49] * 1e3, cuts[94] * 1e3, cuts[98] * 1e3
+
+
+def timed(times: list[float], work: Callable[[], object]) -> None:
+    """Runs the work and notes how long it took."""
+    started = time.perf_counter()
+    work()
+    times.append(time.perf_counter() - started)
+
+
+def main() -> None:
+    """Measures all in turn, so that a busy machine is busy for all of them."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    arguments.add_argument("--rounds", type=int, default=500)
+    arguments.add_argument("--json", action="store_true")
+    options = arguments.parse_args()
+    engine = load_engine(ROOT / "models")
+    chat = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "How do I reset my password?"}]}
+    image = {"model": "gpt-image-2", "size": "64x64", "prompt": STORED}
+    picture = {"model": "gpt-image-2", "size": "1024x1024", "prompt": STORED}
+    paraphrase = {**image, "prompt": ASKED}
+    with service() as running:
+        running.start()
+        client = Client(running.port)
+        for path, body in (("chat/completions", chat), ("images/generations", image), ("images/generations", picture)):
+            client.post(f"/v1/{path}", body)
+        work: dict[str, Callable[[], str | object]] = {
+            "exact hit, chat": lambda: client.post("/v1/chat/completions", chat),
+            "exact hit, image 64x64": lambda: client.post("/v1/images/generations", image),
+            "exact hit, image 1024x1024": lambda: client.post("/v1/images/generations", picture),
+            "semantic hit, image 64x64": lambda: client.post("/v1/images/generations", paraphrase),
+            "bare forward pass": lambda: engine.forward([engine.read(ASKED)]),
+        }
+        for name, one in work.items():
+            status = one()
+            assert not isinstance(status, str) or f"; {'hit' if 'hit' in name else ''}" in status, (name, status)
+            assert "semantic" not in name or "semantic" in str(status), status
+        times: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(options.rounds):
+            for name, one in work.items():
+                timed(times[name], one)
+    rows = {
+        name: dict(zip(("p50", "p95", "p99"), percentiles(seconds), strict=True)) for name, seconds in times.items()
+    }
+    bare = rows["bare forward pass"]["p50"]
+    semantic = rows["semantic hit, image 64x64"]["p50"]
+    verdict = {
+        "semantic_bar_ms": 2.0 * bare + 2.0,
+        "semantic_p50_ms": semantic,
+        "exact_p50_ms": rows["exact hit, chat"]["p50"],
+    }
+    if options.json:
+        print(json.dumps({"rounds": options.rounds, "milliseconds": rows, **verdict}))
+        return
+    print(
+        f"{options.rounds} rounds, one client, {os.cpu_count()} cores, {len(engine.read(ASKED).ids)} word pieces; milliseconds"
+    )
+    for name, row in rows.items():
+        print(f"{name:28} p50 {row['p50']:7.2f}   p95 {row['p95']:7.2f}   p99 {row['p99']:7.2f}")
+    print(f"semantic hit {semantic:.2f} against 2 x bare forward pass + 2 ms = {verdict['semantic_bar_ms']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

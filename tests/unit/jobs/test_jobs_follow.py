@@ -1,0 +1,118 @@
+"""The index follows the database: after a restart, another process's changes, a restored dump or a trimmed feed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cache_service.index.faiss import FaissIndex
+from cache_service.jobs.check import check
+from cache_service.jobs.follow import Follower
+from cache_service.store.blobs import FileBlobStore
+from cache_service.store.entry import PurgePredicate
+from cache_service.store.sql import open_store
+from tests.fakes.databases import MakeDatabase
+from tests.fakes.entries import MODEL, new_entry
+
+
+class Node:
+    """A store and an index of its own on a shared database."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.url, self.directory = url, directory
+
+    async def open(self) -> Node:
+        self.store = await open_store(self.url)
+        self.index = FaissIndex(self.directory, 3)
+        self.follower = Follower(self.store, self.index, embedding_model=MODEL)
+        await self.follower.start()
+        return self
+
+    async def close(self) -> None:
+        await self.store.aclose()
+        await self.index.aclose()
+
+    @property
+    def found(self) -> set[int]:
+        return set(self.index.entry_ids())
+
+
+async def put(node: Node, name: str) -> int:
+    stored = await node.store.put(new_entry(name), "keep")
+    return stored.entry.id  # type: ignore[union-attr]
+
+
+async def test_changes_of_one_node_reach_the_other(make_database: MakeDatabase, tmp_path: Path) -> None:
+    url = make_database()
+    one, other = await Node(url, tmp_path / "1").open(), await Node(url, tmp_path / "2").open()
+    cat, dog = await put(one, "cat"), await put(other, "dog")
+    for node in (one, other):
+        await node.follower.catch_up()
+        assert node.found == {cat, dog}
+    await one.store.purge(PurgePredicate(key=new_entry("cat").exact_key))
+    await other.follower.catch_up()
+    assert other.found == {dog}
+    await one.close()
+    await other.close()
+
+
+async def test_a_restart_loads_the_snapshot_and_applies_what_came_after(
+    make_sqlite: MakeDatabase, tmp_path: Path
+) -> None:
+    url = make_sqlite()
+    node = await Node(url, tmp_path / "index").open()
+    cat = await put(node, "cat")
+    await node.follower.catch_up()
+    await node.follower.save()
+    dog = await put(node, "dog")
+    await node.close()
+    again = await Node(url, tmp_path / "index").open()
+    assert again.found == {cat, dog}
+    await again.close()
+
+
+async def test_another_database_is_never_answered_from_the_old_index(make_sqlite: MakeDatabase, tmp_path: Path) -> None:
+    node = await Node(make_sqlite(), tmp_path / "index").open()
+    await put(node, "cat")
+    await node.follower.catch_up()
+    await node.follower.save()
+    await node.close()
+    other = await Node(make_sqlite(), tmp_path / "index").open()
+    assert other.found == set()
+    await other.close()
+
+
+async def test_an_index_older_than_the_feed_is_rebuilt(make_sqlite: MakeDatabase, tmp_path: Path) -> None:
+    url = make_sqlite()
+    one, other = await Node(url, tmp_path / "1").open(), await Node(url, tmp_path / "2").open()
+    cat = await put(one, "cat")
+    await one.follower.catch_up()
+    await other.store.purge(PurgePredicate(key=new_entry("cat").exact_key))
+    dog = await put(other, "dog")
+    await other.store.trim_changes(before=float("inf"))
+    assert one.found == {cat}
+    await one.follower.catch_up()
+    assert one.found == {dog}
+    await one.close()
+    await other.close()
+
+
+async def test_check_finds_and_mends_an_index_that_differs(make_sqlite: MakeDatabase, tmp_path: Path) -> None:
+    node = await Node(make_sqlite(), tmp_path / "index").open()
+    blobs = await FileBlobStore.open(tmp_path / "blobs")
+    entry = new_entry("cat", outputs=tuple(o.__class__(item={}, created=1) for o in new_entry("cat").outputs))
+    await node.store.put(entry, "keep")
+    await node.follower.catch_up()
+
+    async def problems(*, fix: bool = False) -> list[str]:
+        found = await check(node.store, blobs, node.index, node.follower, embedding_model=MODEL, fix=fix)
+        return [problem.kind for problem in found]
+
+    assert await problems() == []
+    node.index.remove(1)
+    async with blobs.writing([b"an orphan"]):
+        pass
+    assert await problems() == ["picture that no entry refers to", "entry missing in the index"]
+    await problems(fix=True)
+    assert await problems() == []
+    assert node.found == {1}
+    await node.close()

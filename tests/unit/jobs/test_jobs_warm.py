@@ -1,0 +1,155 @@
+"""Warming: files are read as they are meant, money is never overrun, and what failed can be read again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cache_service.errors import ConfigurationError
+from cache_service.jobs.warm import Row, WarmReport, read_rows, warm
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_txt_is_a_prompt_a_line(tmp_path: Path) -> None:
+    rows = read_rows(
+        write(tmp_path, "p.txt", "\ufeffa fox\n\n  a whale  \n"), operation="images", defaults={"model": "m"}
+    )
+    assert rows == [
+        Row(1, "images", {"model": "m", "prompt": "a fox"}),
+        Row(3, "images", {"model": "m", "prompt": "a whale"}),
+    ]
+
+
+def test_txt_for_chat_is_a_user_message_a_line(tmp_path: Path) -> None:
+    (row,) = read_rows(write(tmp_path, "p.txt", "Hello"), operation="chat", defaults={})
+    assert row.request == {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+def test_jsonl_holds_strings_requests_and_failures_of_an_earlier_run(tmp_path: Path) -> None:
+    lines = [
+        '"a fox"',
+        '{"prompt": "a whale", "size": "1024x1024"}',
+        '{"operation": "chat", "request": {"messages": []}, "error": "x"}',
+    ]
+    rows = read_rows(write(tmp_path, "p.jsonl", "\n".join(lines)), operation="images", defaults={"size": "512x512"})
+    assert [row.request for row in rows] == [
+        {"size": "512x512", "prompt": "a fox"},
+        {"prompt": "a whale", "size": "1024x1024"},
+        {"size": "512x512", "messages": []},
+    ]
+    assert rows[2].operation == "chat"
+
+
+def test_csv_has_parameters_as_columns_and_prompts_over_several_lines(tmp_path: Path) -> None:
+    text = 'prompt,size,n\n"a fox, red",1024x1024,2\n"two\nlines",,\n'
+    rows = read_rows(write(tmp_path, "p.csv", text), operation="images", defaults={})
+    assert [row.request for row in rows] == [
+        {"prompt": "a fox, red", "size": "1024x1024", "n": 2},
+        {"prompt": "two\nlines"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("p.txt", "\n"), ("p.jsonl", '"a"\n{broken'), ("p.jsonl", "3"), ("p.csv", "words\nx\n"), ("p.csv", "")],
+)
+def test_a_file_that_holds_no_prompts_is_refused_naming_it(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        read_rows(write(tmp_path, name, text), operation="images", defaults={})
+
+
+class Service:
+    """Answers `/v1/generate`: a hit for what was asked before."""
+
+    def __init__(self, usd: float = 1.0, fail: frozenset[str] = frozenset()) -> None:
+        self.usd, self.fail = usd, fail
+        self.known: set[str] = set()
+        self.generated: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        prompt = body["request"]["prompt"]
+        if prompt in self.fail:
+            return httpx.Response(429, json={"title": "Too many", "detail": "no capacity"})
+        if prompt in self.known:
+            return httpx.Response(200, json={"cache": {"decision": "hit"}, "response": {}})
+        if body["cache"].get("only_if_cached"):
+            return httpx.Response(504, json={"title": "Not cached"})
+        self.known.add(prompt)
+        self.generated.append(prompt)
+        return httpx.Response(200, json={"cache": {"decision": "miss", "usd": self.usd}, "response": {}})
+
+
+async def warmed(service: Service, prompts: list[str], **how: Any) -> WarmReport:
+    settings: dict[str, Any] = {"concurrency": 1, "budget_usd": None, "dry_run": False, "stop": asyncio.Event()} | how
+    rows = [Row(n, "images", {"prompt": prompt}) for n, prompt in enumerate(prompts, 1)]
+    transport = httpx.MockTransport(service)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        return await warm(rows, client, estimate=lambda *_: service.usd, progress=lambda _: None, **settings)
+
+
+async def test_running_it_again_resumes_for_nothing() -> None:
+    service = Service()
+    first = await warmed(service, ["a", "b"])
+    again = await warmed(service, ["a", "b", "c"])
+    assert (first.generated, first.usd) == (2, 2.0)
+    assert (again.hits, again.generated, again.usd) == (2, 1, 1.0)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_the_budget_is_never_overrun(concurrency: int) -> None:
+    service = Service()
+    report = await warmed(service, list("abcdefgh"), budget_usd=3.5, concurrency=concurrency)
+    assert len(service.generated) == 3
+    assert (report.generated, report.skipped, report.stopped) == (3, 5, "budget")
+
+
+async def test_a_dry_run_counts_money_and_generates_nothing() -> None:
+    service = Service()
+    await warmed(service, ["a"])
+    report = await warmed(service, ["a", "b", "b", "c"], dry_run=True, budget_usd=0.5)
+    assert (report.hits, report.generated, report.usd) == (2, 2, 2.0)
+    assert service.generated == ["a"]
+
+
+async def test_what_failed_can_be_read_again(tmp_path: Path) -> None:
+    report = await warmed(Service(fail=frozenset("b")), ["a", "b"])
+    assert (report.generated, report.failed) == (1, 1)
+    assert report.failures[0]["error"] == "429: no capacity"
+    path = write(tmp_path, "failed.jsonl", json.dumps(report.failures[0]))
+    assert read_rows(path, operation="images", defaults={}) == [Row(1, "images", {"prompt": "b"})]
+
+
+async def test_after_an_interruption_nothing_more_is_begun() -> None:
+    service, stop = Service(), asyncio.Event()
+    stop.set()
+    report = await warmed(service, ["a", "b"], stop=stop)
+    assert (report.skipped, report.stopped, service.generated) == (2, "interrupted", [])
+
+
+async def test_a_service_that_is_gone_fails_the_row_not_the_run() -> None:
+    def gone(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(gone), base_url="http://service") as client:
+        report = await warm(
+            [Row(1, "images", {"prompt": "a"})],
+            client,
+            concurrency=1,
+            budget_usd=None,
+            dry_run=False,
+            estimate=lambda *_: None,
+            stop=asyncio.Event(),
+            progress=lambda _: None,
+        )
+    assert report.failed == 1
