@@ -80,8 +80,9 @@ ORDERING = _words(
     "write explain list give translate convert summarize describe create tell name compose show please compare fix"
 )
 
-ROUTES = ("caption", "tags", "question", "edit")
-"""What kind of pair it is: thresholds are calibrated for each. `edit`: all the same but one short span on both sides."""
+ROUTES = ("caption", "tags", "question", "edit", "order")
+"""What kind of pair it is: thresholds are calibrated for each. `edit`: all the same but one short span on both
+sides; `order`: the same content words in another order."""
 
 EDIT_WORDS = 2  # words on each side that an `edit` replaces at most
 
@@ -109,7 +110,7 @@ FEATURES = (
     "runs", "likeness_worst", "likeness_mean", "likeness_best_unmatched", "spelling_worst", "negation", "numbers",
     "colors", "directions", "names_low", "names_high", "quoted", "tags_low", "tags_high", "tags_unmatched",
     "bindings_broken", "bindings_kept", "passive", "converse", "head_same", "tail_same", "first_same", "last_same",
-    "question", "caption_route", "tags_route", "question_route", "edit_route", "pieces_same",
+    "question", "caption_route", "tags_route", "question_route", "edit_route", "order_route", "pieces_same",
 )  # fmt: skip
 
 
@@ -168,9 +169,12 @@ def route(first: str, second: str) -> str:
     own_a, own_b, moved, _, runs = _compare(a.lower, b.lower)
     if runs == 1 and not moved and min(len(own_a), len(own_b)) >= 1 and max(len(own_a), len(own_b)) <= EDIT_WORDS:
         return "edit"
+    tags = min(len(_tags(first)), len(_tags(second))) > 2
+    if moved and not tags and FUNCTION_WORDS.issuperset((*own_a, *own_b)):
+        return "order"
     if _asks(a) or _asks(b):
         return "question"
-    return "tags" if min(len(_tags(first)), len(_tags(second))) > 2 else "caption"
+    return "tags" if tags else "caption"
 
 
 class WordLikeness:

@@ -23,13 +23,14 @@ from doubtful import doubtful
 from encoder import CrossEncoder, load_minilm
 from export import encoder_bytes, trees_bytes, write
 from mined import mined_pairs
+from orders import order_pairs
 from pairs import LEARN, Pair, read_pairs, split_of
 from rows import cosines, plain_rows, with_encoder
 from rule_verdicts import SAME, VETO, rule_verdicts
 from synthetic import FILE as SYNTHETIC
 from synthetic import edited_pairs, edited_paraphrases, synthetic_pairs
 from train_encoder import Schedule, train_encoder
-from train_trees import arrays, as_trees, fit
+from train_trees import FIRST, LAST, arrays, as_trees, fit
 from wordnet import read_wordnet
 
 from cache_service.verification.artefacts import ENCODER as ENCODER_FILE
@@ -41,17 +42,18 @@ SEED = 20260101
 LAYERS = 6
 FILES = 0  # number of the list that holds the files' own pairs; synthetic ones follow, a list for each epoch
 ROUNDS = (
-    ((FILES, FILES), 2e-4),
-    ((1,), 2e-4),
-    ((2,), 1e-4),
-    ((3,), 1e-4),
-)  # lists that are read, and the peak learning rate
+    ((FILES, FILES), 2e-4, None),
+    ((1,), 2e-4, None),
+    ((2,), 1e-4, None),
+    ((3,), 1e-4, 2100),  # of 2,741 steps; the machine was needed
+    ((4,), 1e-4, None),
+)  # lists that are read, the peak learning rate, and after how many steps a round ends before its time
 SYNTHETIC_EACH = (40_000, 40_000, 20_000)  # new ones in every epoch
 PARAPHRASES = 16_000  # edits of real paraphrases, in the last epoch
 REPEAT = {"image_prompt": 2}  # the hardest file is read twice in an epoch
 LONG = ("prompt_edit", "mined")  # twice as dear to read; half of them in each epoch
 TEXTS, QUESTIONS = ("image_prompt", "lexical"), ("question_edit",)  # whose sentences are edited
-ALLOWED = {"caption": 0.01, "tags": 0.01, "edit": 0.01, "question": 0.02}  # wrong / hits, by route
+ALLOWED = {"caption": 0.01, "tags": 0.01, "edit": 0.01, "order": 0.01, "question": 0.02}  # wrong / hits, by route
 REAL = 2.0  # weight of a real pair beside a synthetic one, for the trees
 FIRST_KEEPS = 0.995  # share of the same pairs that the first trees let through to the cross-encoder
 EDITED = {
@@ -60,6 +62,8 @@ EDITED = {
     "calibrate": 2500,
     "test": 1500,
 }  # edits of real prompts; the encoder's in the second epoch
+ORDERS = {"encoder": 16_000, "trees": 1500, "calibrate": 1500, "test": 1500}  # the encoder's in an epoch of their own
+ORDERS_BESIDE = ("image_prompt", "binding")  # files read in that epoch, lest they be forgotten
 SYNTHETIC_TEST = {"trees": 8000, "calibrate": 7000, "test": 7000}
 
 
@@ -110,13 +114,15 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
         size = sum(SYNTHETIC_EACH) if split == "encoder" else SYNTHETIC_TEST[split]
         made = synthetic_pairs(split, texts, questions, words, size, SEED)
         edited = edited_pairs(split, prompts[split], words, EDITED[split], SEED)
-        result[split] = [own + made + edited]
+        orders = order_pairs(split, ORDERS[split], SEED)
+        result[split] = [own + made + edited + orders]
         if split == "encoder":
             captions = [pair for pair in own if pair.file == "image_prompt"]
             paraphrases = edited_paraphrases(split, captions, words, PARAPHRASES, SEED)
             one, two, _ = SYNTHETIC_EACH
             new = (made[:one], made[one : one + two] + edited, made[one + two :] + paraphrases)
-            result[split] = [_files(own), *_epochs(own, new)]
+            beside = [pair for pair in own if pair.file in ORDERS_BESIDE]
+            result[split] = [_files(own), *_epochs(own, new), beside + orders]
         logger.info(
             "%s: %d pairs, %s", split, sum(map(len, result[split])), dict(Counter(p.file for p in result[split][0]))
         )
@@ -153,11 +159,11 @@ def _epochs(real: list[Pair], new: Sequence[list[Pair]]) -> list[list[Pair]]:
 def encoder(pairs: dict[str, list[list[Pair]]], minilm: Path, work: Path, threads: int) -> CrossEncoder:
     """The trained cross-encoder, after all `ROUNDS`; those whose result is in `work` are skipped."""
     model, _ = load_minilm(minilm, LAYERS, SEED)
-    for number, (epochs, rate) in enumerate(ROUNDS):
+    for number, (epochs, rate, stop) in enumerate(ROUNDS):
         path = work / f"round-{number}.pt"
         if not path.exists():
             chosen = [pairs["encoder"][epoch] for epoch in epochs]
-            schedule = Schedule(threads=threads, seed=SEED, rate=rate)
+            schedule = Schedule(threads=threads, seed=SEED, rate=rate, stop=stop)
             train_encoder(model, chosen, minilm, work / f"checkpoint-{number}.pt", schedule)
             torch.save(model.state_dict(), path)
         model.load_state_dict(torch.load(path, weights_only=True))
@@ -175,7 +181,9 @@ def finish(
     own = [pair for epoch in pairs["encoder"] for pair in epoch]
     own = [pair for pair in dict.fromkeys(own) if not doubtful(pair)]
     same_own = np.array([pair.same for pair in own])
-    first = arrays(fit(plain_rows(own, minilm, table, work), same_own, weights(own), without=GIVEN, seed=SEED))
+    first = arrays(
+        fit(plain_rows(own, minilm, table, work), same_own, weights(own), without=GIVEN, settings=FIRST, seed=SEED)
+    )
     rows, same, kinds, candidate = {}, {}, {}, {}
     for split in ("trees", "calibrate"):
         (found,) = pairs[split]
@@ -188,7 +196,7 @@ def finish(
         candidate[split] = (cosines(found, minilm, work) >= FLOOR) & sure
     (found,) = pairs["trees"]
     weight = weights(found) * np.where(candidate["trees"], 1.0, 0.2)  # candidates are what counts
-    last = arrays(fit(rows["trees"], same["trees"], weight, seed=SEED))
+    last = arrays(fit(rows["trees"], same["trees"], weight, settings=LAST, seed=SEED))
     likely = rows["calibrate"][:, FEATURES.index("words")]
     probability = 1.0 / (1.0 + np.exp(-logits(last, rows["calibrate"])))
     right = same["calibrate"]

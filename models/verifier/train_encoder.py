@@ -28,6 +28,7 @@ class Schedule:
     seed: int = 20260101
     save_every: int = 300  # steps
     threads: int = 2
+    stop: int | None = None  # steps after which training ends before the schedule does
 
 
 def train_encoder(
@@ -51,6 +52,8 @@ def train_encoder(
     for number, (epoch, batch) in enumerate((e, b) for e, plan in enumerate(plans) for b in plan):
         if number < step:
             continue
+        if number == schedule.stop:
+            break
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate * _pace(number / total)
         torch.manual_seed(schedule.seed + number)  # dropout is the same after a resume
@@ -68,7 +71,7 @@ def train_encoder(
         optimizer.step()
         losses.append(loss.item())
         seen += len(known)
-        if (number + 1) % schedule.save_every == 0 or number + 1 == total:
+        if (number + 1) % schedule.save_every == 0 or number + 1 in (total, schedule.stop):
             _save(checkpoint, model, optimizer, number + 1)
             rate = seen / (time.monotonic() - begun)
             logger.info(

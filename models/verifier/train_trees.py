@@ -10,25 +10,25 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from cache_service.verification.difference import FEATURES, GIVEN
 from cache_service.verification.trees import Trees
 
-SETTINGS = {
-    "learning_rate": 0.06,
-    "max_iter": 250,
-    "max_leaf_nodes": 15,
-    "min_samples_leaf": 30,
-    "l2_regularization": 1.0,
-    "max_features": 0.5,
-    "early_stopping": False,
-}
+COMMON = {"min_samples_leaf": 30, "l2_regularization": 1.0, "max_features": 0.5, "early_stopping": False}
+FIRST = {"learning_rate": 0.06, "max_iter": 300, "max_leaf_nodes": 15}  # many pairs, few that matter each
+LAST = {"learning_rate": 0.03, "max_iter": 400, "max_leaf_nodes": 8}  # fewer pairs, and two features that nearly decide
 
 
 def fit(
-    rows: np.ndarray, same: np.ndarray, weights: np.ndarray, *, without: Sequence[str] = (), seed: int
+    rows: np.ndarray,
+    same: np.ndarray,
+    weights: np.ndarray,
+    *,
+    without: Sequence[str] = (),
+    settings: dict[str, float],
+    seed: int,
 ) -> HistGradientBoostingClassifier:
     """Trees over the features but those named: with one value in every row they can't be asked for."""
     rows = rows.copy()
     rows[:, [FEATURES.index(name) for name in without]] = 0.0
     grows = [1 if name in GIVEN else 0 for name in FEATURES]  # more of another model's trust never means less
-    model = HistGradientBoostingClassifier(**SETTINGS, monotonic_cst=grows, random_state=seed)
+    model = HistGradientBoostingClassifier(**COMMON, **settings, monotonic_cst=grows, random_state=seed)
     return model.fit(rows, same, sample_weight=weights)
 
 

@@ -32,8 +32,10 @@ def test_features_and_route_are_symmetric(first: str, second: str) -> None:
     [
         ("a red car and a dog", "a blue car and a dog", "edit"),
         ("a cat, oil painting, moody, 4k", "a cat sleeping on a big bed, moody, 4k, oil painting", "tags"),
-        ("who hired the new teacher in Paris", "in Paris, by whom was the new teacher hired", "question"),
+        ("who hired the new teacher in Paris", "in Paris, by whom was the new teacher hired", "order"),
         ("write a poem about the sea at night", "at night the sea, a poem", "question"),
+        ("a cat on a red dog", "a dog on a red cat", "order"),
+        ("who hired the teacher", "who did the teacher hire", "question"),
         ("a man riding a horse", "the horse that is ridden by a man", "caption"),
     ],
 )

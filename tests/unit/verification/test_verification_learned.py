@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from cache_service.embedding.base import Embedding
 from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict
-from cache_service.verification.difference import FEATURES
+from cache_service.verification.difference import FEATURES, ROUTES
 from cache_service.verification.learned import OPEN, LearnedVerifier, Models, Thresholds
 from cache_service.verification.trees import Trees
 
@@ -87,7 +87,7 @@ def verifier(
     tokenizer = Tokenizer(WordLevel(WORDS, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     encoder = Encoder(found)
-    thresholds = Thresholds("test", 0.0, dict.fromkeys(("caption", "tags", "question", "edit"), 0.9))
+    thresholds = Thresholds("test", 0.0, dict.fromkeys(ROUTES, 0.9))
     models = Models(
         encoder=encoder,
         first=leaf(first),
