@@ -45,7 +45,7 @@ ROUNDS = (
     ((FILES, FILES), 2e-4, None),
     ((1,), 2e-4, None),
     ((2,), 1e-4, None),
-    ((3,), 1e-4, 2100),  # of 2,741 steps; the machine was needed
+    ((3,), 1e-4, 2100),  # of 2,741 steps; cut short for want of time
     ((4,), 1e-4, None),
 )  # lists that are read, the peak learning rate, and after how many steps a round ends before its time
 SYNTHETIC_EACH = (40_000, 40_000, 20_000)  # new ones in every epoch
