@@ -355,6 +355,7 @@ def pool_configs(settings: Settings) -> list[PoolConfig]:
         requests=settings.upstream_requests_per_minute,
         images=settings.upstream_images_per_minute,
         tokens=settings.upstream_tokens_per_minute,
+        requests_per_day=settings.upstream_requests_per_day,
     )
     slots = settings.upstream_max_in_flight
     pools = []
@@ -365,7 +366,12 @@ def pool_configs(settings: Settings) -> list[PoolConfig]:
         pools.append(PoolConfig("default", keys, own, slots))
     for pool in settings.upstream_pools:
         keys = tuple(NamedKey(f"{pool.name}/key-{n}", key.get_secret_value()) for n, key in enumerate(pool.api_keys, 1))
-        limits = Limits(requests=pool.requests_per_minute, images=pool.images_per_minute, tokens=pool.tokens_per_minute)
+        limits = Limits(
+            requests=pool.requests_per_minute,
+            images=pool.images_per_minute,
+            tokens=pool.tokens_per_minute,
+            requests_per_day=pool.requests_per_day,
+        )
         pools.append(PoolConfig(pool.name, keys, limits, pool.max_in_flight or slots))
     return pools or [PoolConfig("default", (NamedKey("none"),), own, slots)]
 

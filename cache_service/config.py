@@ -47,6 +47,7 @@ class LimitPool(BaseModel):
     requests_per_minute: float | None = Field(default=None, gt=0)
     images_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
+    requests_per_day: float | None = Field(default=None, gt=0)
     max_in_flight: int | None = Field(default=None, gt=0)
 
 
@@ -93,6 +94,9 @@ class Settings(BaseModel):
     )
     upstream_tokens_per_minute: float | None = Field(
         default=None, gt=0, description="Tokens a minute of the pool of `upstream_api_keys`."
+    )
+    upstream_requests_per_day: float | None = Field(
+        default=None, gt=0, description="Requests a day of the pool of `upstream_api_keys`."
     )
     upstream_max_in_flight: int = Field(
         default=64, gt=0, description="Calls in flight in one pool where the pool doesn't say."

@@ -62,7 +62,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """A limit pool as it stands, for people to look at: limits per minute (None: not limited) and what is in use."""
+    """A limit pool as it stands, for people to look at: limits (None: not limited) and what is in use, by dimension."""
 
     name: str
     keys: tuple[str, ...]

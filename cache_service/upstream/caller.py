@@ -28,7 +28,8 @@ from cache_service.errors import (
 )
 from cache_service.instrumentation.events import Hook, UpstreamCalled, ignore
 from cache_service.upstream.base import Call, PoolUse, Reply
-from cache_service.upstream.key_pool import KeyPools, PoolConfig, Ticket, Wanted
+from cache_service.upstream.key_pool import NOTHING_TOLD, KeyPools, PoolConfig, Ticket, Wanted
+from cache_service.upstream.limit_headers import Told, read_told
 from cache_service.upstream.masking import mask_secrets
 from cache_service.upstream.memory import CallsOut, CapacityQueue, Clock, Place, Sleep
 from cache_service.upstream.openai import Answer, CallFailed, Transport
@@ -223,7 +224,7 @@ class UpstreamCaller:
         bill = _Bill(call, ticket, progress.queued, self._clock(), self._clock, self._queue, self._hook)
         async with AsyncExitStack() as connection:
             connection.callback(bill.settle)
-            judged = await self._exchange(call, ticket, connection)
+            judged = await self._exchange(call, bill, connection)
             if isinstance(judged, Fault):
                 progress.record(judged)
                 bill.fault = judged
@@ -249,16 +250,18 @@ class UpstreamCaller:
             request_id=judged.answer.headers.get("x-request-id"),
         )
 
-    async def _exchange(self, call: Call, ticket: Ticket, connection: AsyncExitStack) -> _Begun | Fault:
+    async def _exchange(self, call: Call, bill: _Bill, connection: AsyncExitStack) -> _Begun | Fault:
         """Calls under the deadline and judges the answer; the connection stays open for what is left of a stream."""
         timeout = max(0.0, call.deadline - self._clock())
         if self._attempt_timeout is not None:
             timeout = min(timeout, self._attempt_timeout)
-        secret = ticket.named_key.secret
+        secret = bill.ticket.named_key.secret
         try:
             async with asyncio.timeout(timeout):
                 opening = self._transport.open(call.method, call.path, call.body, secret, within=timeout)
-                return await self._judge(call, await connection.enter_async_context(opening))
+                answer = await connection.enter_async_context(opening)
+                bill.told = read_told(answer.headers)
+                return await self._judge(call, answer)
         except CallFailed as failed:
             return Fault(failed.kind, failed.detail)
         except TimeoutError:
@@ -325,6 +328,7 @@ class _Bill:
     usage: UsageFinder = field(default_factory=UsageFinder)
     complete: bool = False
     fault: Fault | None = None
+    told: Told = NOTHING_TOLD
     wait: float = 0.0
     settled: bool = False
 
@@ -335,10 +339,10 @@ class _Bill:
         self.settled = True
         tokens = total_tokens(self.usage.usage)
         if self.fault is not None:
-            self.queue.fail(self.ticket, self.fault, wait=self.wait)
+            self.queue.fail(self.ticket, self.fault, wait=self.wait, told=self.told)
             outcome = str(self.fault.kind)
         elif self.complete:
-            self.queue.finish(self.ticket, tokens=tokens)
+            self.queue.finish(self.ticket, tokens=tokens, told=self.told)
             outcome = "ok"
         else:
             self.queue.abandon(self.ticket)

@@ -11,7 +11,8 @@ What is out, and until when:
     pool × model   403, 404 model_not_found             another pool is preferred; asked again if there is none
     pool × model   a refusal for its rate               as long as the upstream said
 
-A probe is one ordinary call: if it fails, it goes on elsewhere.
+A probe is one ordinary call: if it fails, it goes on elsewhere. Keys whose answers name the same organisation and project draw from
+one pool, whatever the configuration says: on first sight their pools become one.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from typing import TypeAlias
 from cache_service.errors import ConfigurationError
 from cache_service.upstream.base import Cost, PoolUse
 from cache_service.upstream.concurrency import Slots
+from cache_service.upstream.limit_headers import Owner, Told
+from cache_service.upstream.meter import DIMENSIONS
 from cache_service.upstream.rate_limit import (
-    DIMENSIONS,
     Admit,
     Limits,
     Never,
@@ -34,6 +36,7 @@ from cache_service.upstream.rate_limit import (
     Reservation,
     Verdict,
     Wait,
+    dimension_of,
     drain_seconds,
     refund_refusal,
     settle,
@@ -44,6 +47,7 @@ PROBE_EVERY = 300.0
 """Seconds between two tries of a key or pool that is out."""
 FAILURE_HALF_LIFE = 120.0
 """Seconds after which a failure counts half."""
+UNKNOWN = Limits()
 MODELS_REMEMBERED = 64
 """Models of one pool of which something is known. Names come from clients, so there is a bound; the oldest is forgotten."""
 
@@ -64,12 +68,16 @@ class NamedKey:
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """One limit pool and the keys that share it."""
+    """One limit pool and the keys that share it.
+
+    limits: the most that is used, whatever the upstream allows. assumed: of each model until the upstream tells its own.
+    """
 
     name: str
     keys: tuple[NamedKey, ...]
     limits: Limits = field(default_factory=Limits)
     max_in_flight: int = 64
+    assumed: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if not self.keys:
@@ -99,6 +107,7 @@ class _Key:
     out: _Out | None = None
     failures: float = 0.0
     failed_at: float = 0.0
+    owner: Owner | None = None
     taken: int = 0  # number of the last call that took it
 
     def failures_now(self, now: float) -> float:
@@ -110,7 +119,7 @@ class _Key:
 
 @dataclass(slots=True)
 class _Model:
-    """What one pool learnt about one model: limits from the text of refusals, and whether it may be used at all."""
+    """What one pool learnt about one model: limits from refusals and headers, and whether it may be used at all."""
 
     rate: RateLimit = field(default_factory=RateLimit)
     out_until: float = -math.inf
@@ -124,16 +133,22 @@ class _Pool:
     keys: list[_Key]
     out: _Out | None = None
     models: OrderedDict[str | None, _Model] = field(default_factory=OrderedDict)
+    merged_into: _Pool | None = None
+
+    @property
+    def current(self) -> _Pool:
+        """The pool itself, or the one that it became a part of."""
+        return self if self.merged_into is None else self.merged_into.current
 
     def limiters(self, model: str | None) -> list[RateLimit]:
-        known = self.models.get(model)
+        known = self.models.get(model) if self.config.assumed == UNKNOWN else self.model(model)
         return [self.rate] if known is None else [self.rate, known.rate]
 
     def model(self, name: str | None) -> _Model:
         if name not in self.models:
             while len(self.models) >= MODELS_REMEMBERED:
                 self.models.popitem(last=False)
-            self.models[name] = _Model()
+            self.models[name] = _Model(RateLimit(self.config.assumed))
         return self.models[name]
 
 
@@ -155,7 +170,7 @@ class Ticket:
     @property
     def pool_name(self) -> str:
         """The pool it belongs to."""
-        return self.pool.config.name
+        return self.pool.current.config.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +192,8 @@ class AllOut:
     fault: Fault
     until: float
 
+
+NOTHING_TOLD = Told()
 
 Choice: TypeAlias = Ticket | Later | Never | AllOut
 
@@ -229,35 +246,42 @@ class KeyPools:
             return min(outs, key=lambda out: out.until)
         return nevers[0] if nevers else Never("no limit pool can be used for this call")
 
-    def finish(self, ticket: Ticket, now: float, *, tokens: int | None = None) -> None:
+    def finish(self, ticket: Ticket, now: float, *, tokens: int | None = None, told: Told = NOTHING_TOLD) -> None:
         """The call went well. `tokens`: what it used by the upstream's count, None if that isn't known."""
-        ticket.pool.slots.release()
-        ticket.pool.slots.answered()
-        ticket.pool.out = ticket.key.out = None
-        model = ticket.pool.models.get(ticket.wanted.model)
+        pool = ticket.pool.current
+        pool.slots.release()
+        pool.slots.answered(ticket.at)
+        pool.out = ticket.key.out = None
+        model = pool.models.get(ticket.wanted.model)
         if model is not None:
             model.out_until = -math.inf
+        for reservation in ticket.reservations:
+            for charge in reservation:
+                charge.meter.admitted()
+        cost = ticket.wanted.cost
         if tokens is not None:
-            cost = ticket.wanted.cost
-            self._settle(ticket, Cost(requests=cost.requests, images=cost.images, tokens=tokens), now)
+            cost = Cost(requests=cost.requests, images=cost.images, tokens=tokens)
+            self._settle(ticket, cost, now)
+        self._learn(ticket, told, cost, now)
 
-    def fail(self, ticket: Ticket, fault: Fault, now: float, *, wait: float = 0.0) -> None:
+    def fail(self, ticket: Ticket, fault: Fault, now: float, *, wait: float = 0.0, told: Told = NOTHING_TOLD) -> None:
         """The call failed. `wait`: seconds that the pool takes no call of this model, after a refusal for its rate."""
-        pool, key, model = ticket.pool, ticket.key, ticket.wanted.model
+        pool, key, model = ticket.pool.current, ticket.key, ticket.wanted.model
         pool.slots.release()
-        if fault.kind is FaultKind.NOT_SENT:
-            self._settle(ticket, Cost(requests=0), now)
-        elif fault.status is not None and 400 <= fault.status < 500:
-            for reservation in ticket.reservations:
-                refund_refusal(reservation, now)
+        self._refund(ticket, fault, now)
         match fault.kind:
-            case FaultKind.RATE_LIMIT | FaultKind.TOO_LARGE:
+            case FaultKind.RATE_LIMIT:
+                _refused(pool, ticket, fault, wait, now)
+            case FaultKind.TOO_LARGE:
                 pool.model(model).rate.observe_refusal(fault.refusal, wait, now)
             case FaultKind.SLOW_DOWN:
-                pool.slots.lost(ticket.at, now)
                 pool.model(model).rate.hold(now + wait)
+                for limiter in pool.limiters(model):
+                    limiter.slow_down(ticket.at, now)
             case FaultKind.OVERLOADED | FaultKind.TIMEOUT:
-                pool.slots.lost(ticket.at, now)
+                pause = pool.slots.lost(ticket.at, now)
+                if pause:
+                    pool.model(model).rate.hold(now + pause)
                 key.fail(now)
             case FaultKind.NOT_SENT | FaultKind.BROKEN:
                 key.fail(now)
@@ -269,10 +293,12 @@ class KeyPools:
                 pool.model(model).out_until = now + PROBE_EVERY
             case _:
                 pass
+        if fault.kind is not FaultKind.KEY:
+            self._find_owner(ticket, told, now)
 
     def abandon(self, ticket: Ticket, now: float, *, sent: bool) -> None:
         """Nobody waits for the call any more. If it was sent it may have been paid, so its reservation stays."""
-        ticket.pool.slots.release()
+        ticket.pool.current.slots.release()
         if not sent:
             self._settle(ticket, Cost(requests=0), now)
 
@@ -323,9 +349,79 @@ class KeyPools:
         reservations = tuple(limiter.reserve(wanted.cost, now) for limiter in pool.limiters(wanted.model))
         return Ticket(pool, key, wanted, now, reservations)
 
+    def _learn(self, ticket: Ticket, told: Told, actual: Cost, now: float) -> None:
+        """What an answer's headers tell: whose the key is, its limits, and what others have taken of them."""
+        self._find_owner(ticket, told, now)
+        if not told.limits:
+            return
+        pool = ticket.pool.current
+        pool.model(ticket.wanted.model).rate.observe_headers(told.limits, ticket.at, now)
+        for limiter, reservation in zip(pool.limiters(ticket.wanted.model), ticket.reservations, strict=False):
+            for state in told.limits:
+                if state.bucket:
+                    limiter.observe_sample(reservation, state, actual, now)
+
+    def _find_owner(self, ticket: Ticket, told: Told, now: float) -> None:
+        """Merges the key's pool with another that draws from the same organisation and project."""
+        if told.owner is None or told.owner == ticket.key.owner:
+            return
+        ticket.key.owner = told.owner
+        pool = ticket.pool.current
+        for other in self._pools:
+            if other is not pool and any(key.owner == told.owner for key in other.keys):
+                first, second = sorted((pool, other), key=self._pools.index)
+                _merge(first, second, now)
+                self._pools.remove(second)
+                return
+
+    def _refund(self, ticket: Ticket, fault: Fault, now: float) -> None:
+        """Gives back what a failed call can't have used."""
+        if fault.kind is FaultKind.NOT_SENT:
+            self._settle(ticket, Cost(requests=0), now)
+        elif fault.status is not None and 400 <= fault.status < 500:
+            for reservation in ticket.reservations:
+                refund_refusal(reservation, now)
+
     def _settle(self, ticket: Ticket, actual: Cost, now: float) -> None:
         for reservation in ticket.reservations:
             settle(reservation, actual, now)
+
+
+def _refused(pool: _Pool, ticket: Ticket, fault: Fault, wait: float, now: float) -> None:
+    """A refusal for the rate. One that nothing explains slows the pool down: the limit is another, or others use it too."""
+    text, learnt = fault.refusal, pool.model(ticket.wanted.model).rate
+    news = learnt.observe_refusal(text, wait, now)
+    dimension = None if text is None else dimension_of(text)
+    own = None if dimension is None else pool.rate.meters.get(dimension)
+    if news and not (own is not None and text is not None and text.limit is not None and own.limit <= text.limit):
+        return
+    for limiter in pool.limiters(ticket.wanted.model) if dimension is None else [learnt]:
+        limiter.refused(dimension, ticket.at, now)
+
+
+def _merge(pool: _Pool, other: _Pool, now: float) -> None:
+    """The other pool's keys, calls and counts become this one's; the smaller limits hold."""
+    pool.rate.absorb(other.rate, now)
+    for name, model in other.models.items():
+        mine = pool.models.get(name)
+        if mine is None:
+            pool.models[name] = model
+        else:
+            mine.rate.absorb(model.rate, now)
+            mine.out_until = max(mine.out_until, model.out_until)
+    pool.slots.absorb(other.slots)
+    pool.keys += other.keys
+    pool.out = pool.out or other.out
+    other.merged_into = pool
+
+
+def _slowed(pool: _Pool, now: float) -> float:
+    """The least factor that paces any of the pool's models."""
+    limiters = [pool.rate, *(model.rate for model in pool.models.values())]
+    return min(
+        limiter.pace(now) * min((meter.factor for meter in limiter.meters.values()), default=1.0)
+        for limiter in limiters
+    )
 
 
 def _until(verdict: Verdict, now: float) -> float:
@@ -348,10 +444,14 @@ def _use(pool: _Pool, now: float) -> PoolUse:
     out = [key for key in pool.keys if key.out is not None]
     details = [f"out: {pool.out.fault.code or pool.out.fault.kind}"] if pool.out is not None else []
     details += [f"{key.named.name} out: {key.out.fault.code or key.out.fault.kind}" for key in out if key.out]
+    details += [f"slowed to {slowed:.0%}"] if (slowed := _slowed(pool, now)) < 1 else []
     return PoolUse(
         name=pool.config.name,
         keys=tuple(key.named.name for key in pool.keys),
-        limits={dimension: getattr(pool.config.limits, dimension) for dimension in DIMENSIONS},
+        limits={
+            dimension: pool.rate.meters[dimension].limit if dimension in pool.rate.meters else None
+            for dimension in DIMENSIONS
+        },
         used=pool.rate.used(now),
         in_flight=pool.slots.in_flight,
         healthy=pool.out is None and len(out) < len(pool.keys),

@@ -17,8 +17,10 @@ from typing import TypeAlias
 
 from cache_service.errors import CapacityExceeded
 from cache_service.upstream.base import Cost, PoolUse
-from cache_service.upstream.key_pool import AllOut, KeyPools, Later, Ticket, Wanted
-from cache_service.upstream.rate_limit import ROUNDING, Never
+from cache_service.upstream.key_pool import NOTHING_TOLD, AllOut, KeyPools, Later, Ticket, Wanted
+from cache_service.upstream.limit_headers import Told
+from cache_service.upstream.meter import ROUNDING
+from cache_service.upstream.rate_limit import Never
 from cache_service.upstream.retry import Fault
 
 Clock: TypeAlias = Callable[[], float]
@@ -103,14 +105,14 @@ class CapacityQueue:
             self._withdraw(waiter)
             raise
 
-    def finish(self, ticket: Ticket, *, tokens: int | None = None) -> None:
+    def finish(self, ticket: Ticket, *, tokens: int | None = None, told: Told = NOTHING_TOLD) -> None:
         """The call went well; `tokens` as the upstream counted, None if it didn't say."""
-        self._pools.finish(ticket, self._clock(), tokens=tokens)
+        self._pools.finish(ticket, self._clock(), tokens=tokens, told=told)
         self._capacity_changed()
 
-    def fail(self, ticket: Ticket, fault: Fault, *, wait: float = 0.0) -> None:
+    def fail(self, ticket: Ticket, fault: Fault, *, wait: float = 0.0, told: Told = NOTHING_TOLD) -> None:
         """The call failed; `wait`: how long its pool takes no call of the model."""
-        self._pools.fail(ticket, fault, self._clock(), wait=wait)
+        self._pools.fail(ticket, fault, self._clock(), wait=wait, told=told)
         self._capacity_changed()
 
     def abandon(self, ticket: Ticket, *, sent: bool = True) -> None:

@@ -1,48 +1,46 @@
-"""How fast one limit pool may be used: decisions and their arithmetic, pure. Times are seconds on one monotonic clock.
+"""How fast one limit pool may be used, in all its dimensions: decisions, pure. Times are seconds on one monotonic clock.
 
-Three things are kept for each limited dimension (requests, images, tokens a minute), and a call waits for the latest:
-
-1. *Pacing* (GCRA): one unit every T = (60 + guard) / L seconds, with a burst of 1 + the guard's worth. An upstream that
-   slices its minute finer sees an even stream; never a minute's worth at once.
-2. *Window*: what was sent in the last minute. Pacing alone holds L a minute for single units; a call of several (n pictures,
-   thousands of tokens) goes as one, and only the window keeps those to L in *every* half-open minute, too. So it doesn't
-   matter whether the upstream counts with a leaky bucket, a fixed minute of its own clock or a sliding one.
-3. *Mirror* of the upstream's own bucket (capacity L, leaking L/60 a second): it also holds what others took from it, learnt
-   from the text of a refusal, whose wait it reproduces: (used + requested - L) * 60 / L.
-
-The guard stands for the jitter of sending: two calls a minute apart may arrive 0.25 s closer. It costs 0.4 % of the limit.
-The burst is the largest with which pacing alone keeps single units to L: L * 60/(60+guard) drain in a minute, and 1 +
-guard/(60+guard) * L more stay under L + 1. (One second's worth, L/60, would let 1.2 % too many through.)
+A limit is configured (a maximum, never exceeded), or learnt: from the text of a refusal (exact), from headers, or, where
+neither tells, by slowing down a little with each refusal and speeding up with each admission (AIMD; in `meter`). What was learnt
+and not confirmed for an hour is doubted: it grows by 5 % a minute until a refusal sets it right again. "Slow down" cuts
+the pace to 0.7; it grows back by half in a quarter of an hour, which is as fast as the upstream asks for.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from cache_service.upstream.base import Cost
+from cache_service.upstream.limit_headers import LimitState
+from cache_service.upstream.meter import DIMENSIONS, GUARD, MINUTE, PERIOD, ROUNDING, Charge, Dimension, Meter
+from cache_service.upstream.wording import RefusalText
 
-Dimension: TypeAlias = Literal["requests", "images", "tokens"]
-DIMENSIONS: tuple[Dimension, ...] = ("requests", "images", "tokens")
-
-MINUTE = 60.0
-GUARD = 0.25
-"""Seconds by which two sent calls may come closer together on their way."""
-GRAIN = 0.05
-"""Calls this close together share one row of the window, so that it has at most some 1,200 rows."""
-ROUNDING = 1e-6
-"""A time this close counts as reached: sums of floats must not send a waiter to sleep again for nothing."""
+DOUBTED_AFTER = 3_600.0
+"""Seconds for which what was learnt holds without being confirmed."""
+DOUBT = 1.05
+"""Factor a minute by which a doubted limit grows."""
+MOST_DOUBT = 16.0
+"""So many times what was learnt at most; an idle pool's limit must not grow for ever."""
+DOUBT_EVERY = 30.0
+"""Seconds between two steps of doubt."""
+FASTER = 0.025
+"""What a slowed meter's factor grows by in such a step."""
+SLOWED = 0.7
+LEAST_PACE = 0.1
+REGROWTH = 1.5 ** (1 / 900.0)
+"""Factor a second by which a slowed pace grows back: by half in 15 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A pool's limits per minute; None is not limited and costs nothing."""
+    """A pool's limits per minute, and of requests per day; None is not limited and costs nothing."""
 
     requests: float | None = None
     images: float | None = None
     tokens: float | None = None
+    requests_per_day: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,129 +65,15 @@ class Never:
 Verdict: TypeAlias = Admit | Wait | Never
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalText:
-    """What a 429 says in words: which dimension, over which period ("min" or "day"), and the state of the upstream's bucket."""
-
-    dimension: Dimension
-    period: str
-    limit: float | None = None
-    used: float | None = None
-    requested: float | None = None
-
-
-@dataclass(slots=True)
-class _Row:
-    """Units sent between `first` and `last`, at most GRAIN apart."""
-
-    first: float
-    last: float
-    units: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Charge:
-    """What one call took from one dimension, and when."""
-
-    dimension: Dimension
-    meter: Meter
-    row: _Row
-    at: float
-    units: int
-
-
 Reservation: TypeAlias = tuple[Charge, ...]
 
 
-class Meter:
-    """One dimension of one pool.
+@dataclass(slots=True)
+class _Learnt:
+    """A limit that was not configured: what it was when it was last confirmed, and when that was."""
 
-    A limit below 1 a minute counts as 1 in a longer period: 0.5 a minute is one in two minutes.
-    """
-
-    def __init__(self, limit: float, guard: float = GUARD) -> None:
-        self._guard = guard
-        self._next = float("-inf")  # GCRA's theoretical arrival time
-        self._rows: deque[_Row] = deque()
-        self._sent = 0  # units in the rows
-        self._level = 0.0  # of the mirror, at `_level_at`
-        self._level_at = float("-inf")
-        self.set_limit(limit)
-
-    def set_limit(self, limit: float) -> None:
-        """Goes on with another limit; what was sent stays sent."""
-        self.limit = limit
-        self.capacity = max(limit, 1.0)
-        period = MINUTE * self.capacity / limit
-        self.interval = (period + self._guard) / self.capacity
-        self.burst = 1.0 + self._guard / self.interval
-        self._leak = self.capacity / period
-        self._window = period + self._guard
-
-    def earliest(self, units: int, now: float) -> float:
-        """When that many units may go; a time that is past means now."""
-        paced = self._next - (self.burst - min(units, self.burst)) * self.interval
-        mirrored = self._level_at + (self._level + units - self.capacity) / self._leak
-        return max(paced, mirrored, self._room_at(units, now))
-
-    def charge(self, dimension: Dimension, units: int, now: float) -> Charge:
-        """Takes the units at `now`, whether they were allowed or not."""
-        self._next = max(self._next, now) + units * self.interval
-        self._level, self._level_at = self._level_now(now) + units, now
-        if self._rows and now - self._rows[-1].first <= GRAIN:
-            self._rows[-1].last = now
-            self._rows[-1].units += units
-        else:
-            self._rows.append(_Row(now, now, units))
-        self._sent += units
-        return Charge(dimension, self, self._rows[-1], now, units)
-
-    def give_back(self, charge: Charge, units: int, now: float) -> None:
-        """Undoes a part of a charge, as if it had not been taken.
-
-        What time has drained meanwhile is not given a second time: the meter is never ahead of one that had been charged
-        the smaller amount in the first place.
-        """
-        self._forget(now)
-        if charge.row.last + self._window > now:
-            charge.row.units -= units
-            self._sent -= units
-        elapsed = now - charge.at
-        self._next -= max(0.0, units * self.interval - elapsed)
-        level = self._level_now(now) - max(0.0, units - elapsed * self._leak)
-        self._level, self._level_at = max(0.0, level), now
-
-    def observe(self, limit: float | None, used: float | None, now: float) -> None:
-        """The upstream said where its own bucket stands."""
-        if limit is not None and limit > 0:
-            self.set_limit(limit)
-        if used is not None and used >= 0:
-            self._level, self._level_at = used, now
-
-    def used(self, now: float) -> float:
-        """Units that count against the limit now."""
-        self._forget(now)
-        return max(float(self._sent), self._level_now(now))
-
-    def _room_at(self, units: int, now: float) -> float:
-        self._forget(now)
-        excess = self._sent + units - self.capacity
-        if excess <= 0:
-            return now
-        for row in self._rows:
-            excess -= row.units
-            if excess <= 0:
-                return row.last + self._window
-        return now  # more than the limit was charged later than reserved; the mirror and the pacing still hold
-
-    def _forget(self, now: float) -> None:
-        while self._rows and self._rows[0].last + self._window <= now + ROUNDING:
-            self._sent -= self._rows.popleft().units
-
-    def _level_now(self, now: float) -> float:
-        if self._level == 0.0:
-            return 0.0
-        return max(0.0, self._level - (now - self._level_at) * self._leak)
+    limit: float
+    at: float
 
 
 class RateLimit:
@@ -198,27 +82,37 @@ class RateLimit:
     def __init__(self, limits: Limits = Limits(), guard: float = GUARD) -> None:
         self._guard = guard
         self._not_before = float("-inf")
+        self._pace, self._slowed_at = 1.0, 0.0
+        self._learnt: dict[Dimension, _Learnt] = {}
+        self._days_seen: list[
+            float
+        ] = []  # a day's limit as the last answer told it: a window looks like one by chance, once
+        self._doubt_at = float("inf")
         self.meters: dict[Dimension, Meter] = {}
         for dimension in DIMENSIONS:
             limit = getattr(limits, dimension)
             if limit is not None:
-                self.meters[dimension] = Meter(limit, guard)
+                self.meters[dimension] = Meter(limit, guard, PERIOD[dimension])
 
     def decide(self, cost: Cost, now: float) -> Verdict:
         """Whether a call of that cost may go now, when it may, or that it never fits."""
+        if now >= self._doubt_at:
+            self._doubt(now)
         until = self._not_before
         for dimension, meter in self.meters.items():
             units = _units(cost, dimension, meter)
             if units > meter.capacity:
-                return Never(f"{units} {dimension} in one call, where the limit is {meter.limit:g} a minute")
+                per = "minute" if PERIOD[dimension] == MINUTE else "day"
+                return Never(f"{units} {dimension} in one call, where the limit is {meter.limit:g} a {per}")
             if units:
                 until = max(until, meter.earliest(units, now))
         return Admit() if until <= now + ROUNDING else Wait(until)
 
     def reserve(self, cost: Cost, now: float) -> Reservation:
         """Takes the cost; to be called where `decide` admitted, with nothing awaited in between."""
+        pace = self.pace(now)
         return tuple(
-            meter.charge(dimension, units, now)
+            meter.charge(dimension, units, now, pace)
             for dimension, meter in self.meters.items()
             if (units := _units(cost, dimension, meter))
         )
@@ -227,39 +121,134 @@ class RateLimit:
         """Nothing goes before that time: the upstream said so."""
         self._not_before = max(self._not_before, until)
 
-    def observe_refusal(self, text: RefusalText | None, wait: float, now: float) -> None:
+    def slow_down(self, sent_at: float, now: float) -> None:
+        """The load grew too fast for the upstream. A call sent before the last such word says nothing new."""
+        if sent_at >= self._slowed_at:
+            self._pace, self._slowed_at = max(LEAST_PACE, self.pace(now) * SLOWED), now
+
+    def pace(self, now: float) -> float:
+        """The factor of the pacing that is left of earlier words to slow down."""
+        if self._pace < 1.0:
+            grown: float = self._pace * REGROWTH ** (now - self._slowed_at)
+            if grown < 1.0:
+                return grown
+            self._pace = 1.0
+        return 1.0
+
+    def observe_refusal(self, text: RefusalText | None, wait: float, now: float) -> bool:
         """Learns from a refusal: nothing goes for `wait` seconds, and the mirror stands where the upstream says its bucket does.
 
-        A limit a day is obeyed through its wait alone. A dimension that wasn't limited is, from now on.
+        A dimension that wasn't limited is, from now on. True where the refusal told a limit that wasn't known: then it is
+        explained. Tokens a day are obeyed through the wait alone.
         """
         self.hold(now + wait)
-        if text is None or text.period != "min":
-            return
-        meter = self.meters.get(text.dimension)
-        if meter is None:
-            if text.limit is None or text.limit <= 0:
-                return
-            meter = self.meters[text.dimension] = Meter(text.limit, self._guard)
-        meter.observe(text.limit, text.used, now)
+        dimension = None if text is None else dimension_of(text)
+        if text is None or dimension is None:
+            return False
+        known = self.meters.get(dimension)
+        before = None if known is None else known.limit
+        if text.limit is not None and text.limit > 0:
+            known = self._learn(dimension, text.limit, now)
+        if known is None:
+            return False
+        known.observe(text.used, now)
+        news = before is None or abs(before - known.limit) >= 1
+        if news:
+            known.cut_at = now  # those that are on their way were sent under another limit
+        return news
+
+    def refused(self, dimension: Dimension | None, sent_at: float, now: float) -> None:
+        """A call was refused that should have fitted: slower, in that dimension or, where none was told, in all."""
+        for name, meter in self.meters.items():
+            if dimension in (None, name):
+                meter.refused(sent_at, now)
+                self._doubt_at = min(self._doubt_at, now + DOUBTED_AFTER)
+
+    def observe_headers(self, states: Sequence[LimitState], sent_at: float, now: float) -> None:
+        """Learns limits from the headers of an answer to a call sent at `sent_at`.
+
+        A limit that was refused away comes back by them at once; an answer to a call sent before that tells of a past limit.
+        """
+        days = [state.limit for state in states if state.dimension == "requests_per_day"]
+        confirmed = bool(days) and days == self._days_seen
+        self._days_seen = days
+        for state in states:
+            learnt = self._learnt.get(state.dimension)
+            if learnt is not None and sent_at < learnt.at:
+                continue
+            if state.dimension == "requests_per_day" and learnt is None and not confirmed:
+                continue
+            new = state.dimension not in self.meters
+            meter = self._learn(state.dimension, state.limit, sent_at)
+            if new and state.bucket:
+                meter.observe(state.used, now)
+
+    def observe_sample(self, reservation: Reservation, state: LimitState, actual: Cost, now: float) -> None:
+        """Learns from an answer's headers what others have taken of a bucket; of one whose limit is ours."""
+        for charge in reservation:
+            known = self.meters.get(state.dimension)
+            if charge.dimension == state.dimension and charge.meter is known and abs(known.limit - state.limit) < 1:
+                charge.meter.observe_sample(charge, spent(actual, charge.dimension), state.used, now)
+
+    def absorb(self, other: RateLimit, now: float) -> None:
+        """Both were one and the same pool: from now on this one counts for both, under the smaller limits."""
+        for dimension, meter in other.meters.items():
+            if dimension in self.meters:
+                self.meters[dimension].absorb(meter, now)
+            else:
+                self.meters[dimension] = meter
+        self._learnt = {**other._learnt, **self._learnt}
+        self._not_before = max(self._not_before, other._not_before)
+        self._pace, self._slowed_at = min(self.pace(now), other.pace(now)), now
+        self._doubt_at = min(self._doubt_at, other._doubt_at)
 
     def used(self, now: float) -> Mapping[str, float]:
         """Units by dimension that count against the limits now."""
         return {dimension: meter.used(now) for dimension, meter in self.meters.items()}
 
+    def _learn(self, dimension: Dimension, limit: float, at: float) -> Meter:
+        meter = self.meters.get(dimension)
+        if meter is None:
+            meter = self.meters[dimension] = Meter(limit, self._guard, PERIOD[dimension])
+        elif meter.limit != limit:
+            meter.set_limit(limit)
+        self._learnt[dimension] = _Learnt(limit, at)
+        self._doubt_at = min(self._doubt_at, at + DOUBTED_AFTER)
+        return meter
+
+    def _doubt(self, now: float) -> None:
+        """Lets go, by and by, of what was learnt long ago and not confirmed since."""
+        due = [float("inf")]
+        for dimension, meter in self.meters.items():
+            if meter.factor < 1.0:
+                if now >= meter.cut_at + DOUBTED_AFTER:
+                    meter.admitted(1.0 if now >= meter.cut_at + 2 * DOUBTED_AFTER else FASTER)
+                due.append(max(now + DOUBT_EVERY, meter.cut_at + DOUBTED_AFTER))
+            learnt = self._learnt.get(dimension)
+            minutes = 0.0 if learnt is None else (now - learnt.at - DOUBTED_AFTER) / MINUTE
+            if learnt is not None and minutes >= 0:
+                grown = DOUBT ** min(minutes, 100.0)
+                meter.set_limit(learnt.limit * min(MOST_DOUBT, grown))
+                if grown >= MOST_DOUBT:
+                    continue
+            if learnt is not None:
+                due.append(max(now + DOUBT_EVERY, learnt.at + DOUBTED_AFTER))
+        self._doubt_at = min(due)
+
 
 def settle(reservation: Reservation, actual: Cost, now: float) -> None:
     """Gives back what was reserved and not used, and charges what was used beyond."""
     for charge in reservation:
-        used = int(getattr(actual, charge.dimension))
+        used = spent(actual, charge.dimension)
         if used < charge.units:
             charge.meter.give_back(charge, charge.units - used, now)
         elif used > charge.units:
-            charge.meter.charge(charge.dimension, used - charge.units, now)
+            charge.meter.take_more(charge, used - charge.units, now)
 
 
 def refund_refusal(reservation: Reservation, now: float) -> None:
     """A refused call costs a request, but neither images nor tokens."""
-    requests = next((charge.units for charge in reservation if charge.dimension == "requests"), 0)
+    requests = next((charge.units for charge in reservation if charge.dimension.startswith("requests")), 0)
     settle(reservation, Cost(requests=requests, images=0, tokens=0), now)
 
 
@@ -267,18 +256,36 @@ def drain_seconds(limits: Iterable[RateLimit], ahead: Cost, cost: Cost) -> float
     """A lower bound of the time that several pools together need for all that is `ahead` before `cost` may go."""
     rates = list(limits)
     longest = 0.0
-    for dimension in DIMENSIONS:
+    for dimension, period in PERIOD.items():
         meters = [rate.meters[dimension] for rate in rates if dimension in rate.meters]
-        units = int(getattr(cost, dimension))
-        if not meters or len(meters) < len(rates) or not units:
-            continue  # nobody, or not everybody, limits it
-        at_once = sum(max(meter.burst, units) for meter in meters)
+        units = spent(cost, dimension)
+        if not meters or len(meters) < len(rates) or not units or period > MINUTE:
+            continue  # nobody, or not everybody, limits it; or a whole day's worth may go at once
+        at_once = sum(meter.at_once(units) for meter in meters)
         per_second = sum(1 / meter.interval for meter in meters)
-        longest = max(longest, (int(getattr(ahead, dimension)) + units - at_once) / per_second)
+        longest = max(longest, (spent(ahead, dimension) + units - at_once) / per_second)
     return longest
+
+
+def dimension_of(text: RefusalText) -> Dimension | None:
+    """Which of our dimensions a refusal speaks of; None for tokens or images a day."""
+    if text.period == "min":
+        return text.dimension
+    return "requests_per_day" if text.dimension == "requests" else None
+
+
+def spent(cost: Cost, dimension: Dimension) -> int:
+    """What the cost is in that dimension."""
+    match dimension:
+        case "requests" | "requests_per_day":
+            return cost.requests
+        case "images":
+            return cost.images
+        case "tokens":
+            return cost.tokens
 
 
 def _units(cost: Cost, dimension: Dimension, meter: Meter) -> int:
     """Tokens are an estimate, often the most that is possible: one above the limit takes the whole limit, and the upstream judges."""
-    units = int(getattr(cost, dimension))
+    units = spent(cost, dimension)
     return min(units, int(meter.capacity)) if dimension == "tokens" else units

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from cache_service.upstream.rate_limit import RefusalText
-from cache_service.upstream.wording import parse_refusal, parse_told_wait, parse_wait
+from cache_service.upstream.wording import RefusalText, parse_refusal, parse_told_wait, parse_wait
 
 
 class FaultKind(StrEnum):
@@ -215,12 +214,12 @@ def backoff(failures: int, draw: float) -> float:
 
 
 class RetryBudget:
-    """How many repeats are allowed: a tenth of the calls, and one every ten seconds however few calls there are.
+    """How many repeats are allowed: a tenth of the calls, and one a minute however few calls there are.
 
     Repeats during an outage would else multiply the load just when it hurts (Finagle's RetryBudget).
     """
 
-    def __init__(self, share: float = 0.1, per_second: float = 0.1, most: float = 10.0) -> None:
+    def __init__(self, share: float = 0.1, per_second: float = 1 / 60, most: float = 10.0) -> None:
         self._share, self._per_second, self._most = share, per_second, most
         self._saved = most
         self._at = float("-inf")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from cache_service.upstream.rate_limit import Dimension, RefusalText
+from cache_service.upstream.meter import Dimension
 
 LONGEST_WAIT = 86_400.0
 """Seconds. The longest limits are daily; a larger figure is an error, and would close a pool for ever."""
@@ -29,6 +30,17 @@ _TRY_AGAIN = re.compile(r"\btry again in ([\d.]+[a-zµ]+(?:[\d.]+[a-zµ]+)*)", r
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _DIMENSIONS: tuple[tuple[str, Dimension], ...] = (("token", "tokens"), ("image", "images"), ("request", "requests"))
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalText:
+    """What a 429 says in words: which dimension, over which period ("min" or "day"), and the state of the upstream's bucket."""
+
+    dimension: Dimension
+    period: str
+    limit: float | None = None
+    used: float | None = None
+    requested: float | None = None
 
 
 def parse_refusal(message: str) -> RefusalText | None:
@@ -65,12 +77,20 @@ def parse_wait(headers: Mapping[str, str], wall_clock: float) -> float | None:
         value = _finite(headers.get(name, ""))
         if value is not None:
             return min(value * scale, LONGEST_WAIT) if value > 0 else None
-    at = _date(headers.get("retry-after", ""))
+    at = parse_date(headers.get("retry-after", ""))
     if at is None:
         return None
-    sent = _date(headers.get("date", ""))
+    sent = parse_date(headers.get("date", ""))
     wait = at - (wall_clock if sent is None else sent)
     return min(wait, LONGEST_WAIT) if wait > 0 else None
+
+
+def parse_date(text: str) -> float | None:
+    """Unix seconds of an HTTP date, or None if it is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
 
 
 def _number(pattern: re.Pattern[str], text: str) -> float | None:
@@ -84,10 +104,3 @@ def _finite(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _date(text: str) -> float | None:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError, OSError):
-        return None

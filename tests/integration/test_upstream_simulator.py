@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -32,11 +33,13 @@ async def simulated(
     pools: Sequence[LimitPool] = (),
     accounts: Sequence[Account] = (),
     configs: Sequence[PoolConfig] = (),
+    rate_headers: bool = True,
 ) -> AsyncIterator[tuple[UpstreamCaller, Simulator]]:
     """A caller of a simulator that answers at once."""
     config = SimulatorConfig(faults=faults, latency=0.0, accounts=tuple(accounts))
     if pools:
-        config = SimulatorConfig(faults=faults, latency=0.0, accounts=tuple(accounts), pools=tuple(pools))
+        config = replace(config, pools=tuple(pools))
+    config = replace(config, image_rate_headers=rate_headers)
     server = SimulatorServer(config)
     transport = OpenAITransport(await server.start(), connections=64, max_answer_bytes=20_000_000)
     default = (PoolConfig("default", (NamedKey("key-1", None),)),)
@@ -126,7 +129,10 @@ async def test_a_pool_that_knows_its_limit_is_never_refused() -> None:
 async def test_a_pool_that_does_not_know_its_limit_learns_it_from_the_first_refusals() -> None:
     """Calls in flight when the bucket runs full are refused once; none that comes after."""
     unknown = PoolConfig("default", (NamedKey("key-1", None),), max_in_flight=8)
-    async with simulated(pools=[images_a_minute(60)], configs=[unknown]) as (upstream, simulator):
+    async with simulated(pools=[images_a_minute(60)], configs=[unknown], rate_headers=False) as (
+        upstream,
+        simulator,
+    ):
         await asyncio.gather(*(image(upstream) for _ in range(60)))
         await asyncio.gather(*(image(upstream) for _ in range(3)))
         assert simulator.stats.images == 63

@@ -17,8 +17,10 @@ from cache_service.upstream.key_pool import (
     Ticket,
     Wanted,
 )
-from cache_service.upstream.rate_limit import Limits, Never, RefusalText
+from cache_service.upstream.limit_headers import LimitState, Told
+from cache_service.upstream.rate_limit import Limits, Never
 from cache_service.upstream.retry import Fault, FaultKind
+from cache_service.upstream.wording import RefusalText
 
 UNLIMITED = Limits()
 IMAGE = Wanted(Cost(1, 1, 0), "gpt-image-2")
@@ -238,3 +240,98 @@ def test_pools_need_names_of_their_own_and_keys() -> None:
         KeyPools([])
     with pytest.raises(ConfigurationError):
         PoolConfig("a", ())
+
+
+# --- what answers tell -----------------------------------------------------------------------------------------------
+
+
+def told(organization: str, project: str = "default", limit: float | None = None) -> Told:
+    states = () if limit is None else (LimitState("images", limit, 1, True),)
+    return Told((organization, project), states)
+
+
+def test_keys_of_one_organisation_and_project_become_one_pool_on_first_sight() -> None:
+    """Two keys of one project buy nothing, also where they were configured as pools of their own."""
+    pools = KeyPools([pool("a", limits=Limits(images=5)), pool("b", limits=Limits(images=10))])
+    first, second = taken(pools), taken(pools)
+    pools.finish(first, 1.0, told=told("org-1"))
+    assert len(pools.use(1.0)) == 2
+    pools.finish(second, 1.0, told=told("org-1"))
+    (use,) = pools.use(1.0)
+    assert (use.keys, use.limits["images"], use.in_flight) == (("a/key-1", "b/key-1"), 5, 0)
+    assert use.used["images"] == 2
+    choice = pools.take(IMAGE, 10.0)
+    assert isinstance(choice, Later)
+
+
+def test_calls_in_flight_while_pools_are_merged_give_their_slots_back() -> None:
+    pools = KeyPools([pool("a"), pool("b")])
+    tickets = [taken(pools) for _ in range(8)]
+    pools.finish(tickets[0], 1.0, told=told("org-1"))
+    pools.fail(tickets[1], fault(FaultKind.RATE_LIMIT, 429), 1.0, told=told("org-1"), wait=3.0)
+    assert pools.use(1.0)[0].in_flight == 6
+    assert {ticket.pool_name for ticket in tickets} == {"a"}
+    for ticket in tickets[2:]:
+        pools.finish(ticket, 2.0, told=told("org-1"))
+    (use,) = pools.use(2.0)
+    assert use.in_flight == 0
+    assert isinstance(pools.take(IMAGE, 2.0), Later)  # the refusal holds for all of them
+
+
+@pytest.mark.parametrize("other", [told("org-2"), told("org-1", "another"), Told()])
+def test_other_owners_stay_apart(other: Told) -> None:
+    pools = KeyPools([pool("a"), pool("b")])
+    first, second = taken(pools), taken(pools)
+    pools.finish(first, 1.0, told=told("org-1"))
+    pools.finish(second, 1.0, told=other)
+    assert len(pools.use(1.0)) == 2
+
+
+def test_headers_never_lift_a_configured_maximum() -> None:
+    pools = KeyPools([pool(limits=Limits(images=5))])
+    pools.finish(taken(pools), 0.0, told=told("org-1", limit=5_000))
+    choice = pools.take(IMAGE, 0.0)
+    assert isinstance(choice, Later)
+    assert choice.until > 11
+
+
+def test_an_assumed_limit_holds_until_the_upstream_tells_its_own() -> None:
+    config = PoolConfig("pool", (NamedKey("key-1", "k"),), assumed=Limits(images=5))
+    pools = KeyPools([config])
+    ticket = taken(pools)
+    assert isinstance(pools.take(IMAGE, 1.0), Later)
+    pools.finish(ticket, 1.0, told=told("org-1", limit=600))
+    at = 12.1
+    for _ in range(20):
+        taken(pools, now=at)
+        at += 0.2
+
+
+def test_an_unexplained_refusal_slows_its_model_down_and_an_explained_one_does_not() -> None:
+    """A limit that wasn't known explains the refusal; one that was known means that others use it."""
+    unknown, known = KeyPools([pool()]), KeyPools([pool(limits=Limits(images=50))])
+    text = RefusalText("images", "min", 50, 50, 1)
+    for pools in (unknown, known):
+        pools.fail(taken(pools), fault(FaultKind.RATE_LIMIT, 429, refusal=text), 0.1, wait=1.2)
+    assert unknown.use(1.0)[0].detail == ""
+    pools = KeyPools([pool(limits=Limits(images=50))])
+    for at in (0.0, 2.0):
+        pools.fail(taken(pools, now=at), fault(FaultKind.RATE_LIMIT, 429, refusal=text), at + 0.1, wait=1.2)
+    assert pools.use(3.0)[0].detail == "slowed to 96%"
+
+
+def test_slow_down_paces_the_pool() -> None:
+    pools = KeyPools([pool(limits=Limits(images=60))])
+    pools.fail(taken(pools), fault(FaultKind.SLOW_DOWN, 429), 0.0, wait=1.0)
+    assert pools.use(0.0)[0].detail == "slowed to 70%"
+    assert pools.use(900.0)[0].detail == ""
+
+
+def test_a_spell_of_losses_pauses_the_model() -> None:
+    pools = KeyPools([pool()])
+    for second in range(4):
+        pools.fail(taken(pools, now=float(second)), fault(FaultKind.OVERLOADED, 503), second + 0.5)
+    choice = pools.take(IMAGE, 3.6)
+    assert isinstance(choice, Later)
+    assert choice.until == 4.5
+    taken(pools, now=4.5)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_service.upstream.rate_limit import RefusalText
 from cache_service.upstream.retry import (
     BACKOFF_MOST,
     Elsewhere,
@@ -25,7 +24,7 @@ from cache_service.upstream.retry import (
     only_error,
     refusal_wait,
 )
-from cache_service.upstream.wording import parse_duration, parse_refusal, parse_told_wait, parse_wait
+from cache_service.upstream.wording import RefusalText, parse_duration, parse_refusal, parse_told_wait, parse_wait
 
 TPM = (
     "Rate limit reached for gpt-image-2 (for limit gpt-image) in organization org-1 on tokens per min (TPM): "
@@ -264,4 +263,4 @@ def test_little_traffic_can_still_repeat() -> None:
     spent = sum(budget.spend(now=0.0) for _ in range(100))
     assert spent == 10
     assert not budget.spend(now=5.0)
-    assert budget.spend(now=15.0)
+    assert budget.spend(now=65.0)

@@ -1,0 +1,237 @@
+"""One limit of one pool, counted by us: how much was sent, and when the next may go. Pure. Times are seconds on one clock.
+
+Three things are kept, and a call waits for the latest:
+
+1. *Pacing* (GCRA): one unit every T = (60 + guard) / L seconds, with a burst of 1 + the guard's worth. An upstream that
+   slices its minute finer sees an even stream; never a minute's worth at once. A *factor* up to 1 slows it down: what is
+   known of the limit is wrong, or others use it too.
+2. *Window*: what was sent in the last minute. Pacing alone holds L a minute for single units; a call of several (n pictures,
+   thousands of tokens) goes as one, and only the window keeps those to L in *every* half-open minute, too. So it doesn't
+   matter whether the upstream counts with a leaky bucket, a fixed minute of its own clock or a sliding one.
+3. *Mirror* of the upstream's own bucket (capacity L, leaking L/60 a second): it also holds what others took from it, learnt
+   from the text of a refusal, whose wait it reproduces, (used + requested - L) * 60 / L, and from headers.
+
+A limit a day has the mirror alone: nobody slices a day, and a full day's worth may go at once.
+
+The guard stands for the jitter of sending: two calls a minute apart may arrive 0.25 s closer. It costs 0.4 % of the limit.
+The burst is the largest with which pacing alone keeps single units to L: L * 60/(60+guard) drain in a minute, and 1 +
+guard/(60+guard) * L more stay under L + 1. (One second's worth, L/60, would let 1.2 % too many through.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Dimension: TypeAlias = Literal["requests", "images", "tokens", "requests_per_day"]
+DIMENSIONS: tuple[Dimension, ...] = ("requests", "images", "tokens", "requests_per_day")
+
+MINUTE = 60.0
+DAY = 86_400.0
+PERIOD: dict[Dimension, float] = {"requests": MINUTE, "images": MINUTE, "tokens": MINUTE, "requests_per_day": DAY}
+GUARD = 0.25
+"""Seconds by which two sent calls may come closer together on their way."""
+GRAIN = 0.05
+"""Calls this close together share one row of the window, so that it has at most some 1,200 rows."""
+ROUNDING = 1e-6
+"""A time this close counts as reached: sums of floats must not send a waiter to sleep again for nothing."""
+CUT = 0.04
+REGAIN = 0.0004
+"""AIMD of the factor, by refusal and by admission: in balance at one refusal in a hundred admissions, whatever the limit is."""
+LEAST_FACTOR = 0.2
+
+
+@dataclass(slots=True)
+class _Row:
+    """Units sent between `first` and `last`, at most GRAIN apart."""
+
+    first: float
+    last: float
+    units: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Charge:
+    """What one call took from one dimension, and when; level, spare, learnt: how the mirror stood just after it."""
+
+    dimension: Dimension
+    meter: Meter
+    row: _Row
+    at: float
+    units: int
+    interval: float
+    level: float
+    spare: float
+    learnt: float
+
+
+class Meter:
+    """One dimension of one pool.
+
+    A limit below 1 a period counts as 1 in a longer period: 0.5 a minute is one in two minutes.
+    """
+
+    def __init__(self, limit: float, guard: float = GUARD, period: float = MINUTE) -> None:
+        self._guard = guard
+        self._period = period
+        self._next = float("-inf")  # GCRA's theoretical arrival time
+        self._rows: deque[_Row] = deque()
+        self._sent = 0  # units in the rows
+        self._level = 0.0  # of the mirror, at `_level_at`
+        self._level_at = float("-inf")
+        self._spare = 0.0  # what could have leaked in all while nothing was there
+        self._learnt = 0.0  # what was added to the level in all because others had taken it
+        self._sampled_at = float("-inf")
+        self.cut_at = float("-inf")
+        self.factor = 1.0
+        self.set_limit(limit)
+
+    def set_limit(self, limit: float) -> None:
+        """Goes on with another limit; what was sent stays sent."""
+        self.limit = limit
+        self.capacity = max(limit, 1.0)
+        period = self._period * self.capacity / limit
+        self.interval = (period + self._guard) / self.capacity
+        self.burst = 1.0 + self._guard / self.interval
+        self._leak = self.capacity / period
+        # a day isn't held by its window: that only says for how long a row is worth keeping
+        self._window = (period if self._period <= MINUTE else MINUTE) + self._guard
+
+    def earliest(self, units: int, now: float) -> float:
+        """When that many units may go; a time that is past means now."""
+        mirrored = self._level_at + (self._level + units - self.capacity) / self._leak
+        if self._period > MINUTE:
+            return mirrored
+        paced = self._next - (self.at_once(units) - units) * self.interval
+        return max(paced, mirrored, self._room_at(units, now))
+
+    def at_once(self, units: int) -> float:
+        """Units that the pacing lets go together, in calls of that size: of calls larger than its burst, two.
+
+        The window holds up such a call until it fits as a whole; without the second one that time would be lost each time.
+        """
+        return self.burst if units <= self.burst else 2.0 * units
+
+    def charge(self, dimension: Dimension, units: int, now: float, pace: float = 1.0) -> Charge:
+        """Takes the units at `now`, whether they were allowed or not. pace: a further factor of the pacing, up to 1."""
+        interval = self.interval / (self.factor * pace)
+        self._next = max(self._next, now) + units * interval
+        self._drain(now)
+        self._level += units
+        if self._rows and now - self._rows[-1].first <= GRAIN:
+            self._rows[-1].last = now
+            self._rows[-1].units += units
+        else:
+            self._forget(now)
+            self._rows.append(_Row(now, now, units))
+        self._sent += units
+        return Charge(
+            dimension, self, self._rows[-1], now, units, interval, self._level, self._spare, self._learnt
+        )  # fmt: skip
+
+    def give_back(self, charge: Charge, units: int, now: float) -> None:
+        """Undoes a part of a charge, as if it had not been taken.
+
+        What has leaked meanwhile is not given a second time: window and mirror are never ahead of those that had been charged
+        the smaller amount in the first place. The pacing is credited in full, as it is charged in full for what was used
+        beyond: it holds the long-run rate, and with estimates that are off by 30 % either way 7 % would be lost.
+        """
+        self._forget(now)
+        if charge.row.last + self._window > now:
+            charge.row.units -= units
+            self._sent -= units
+        self._next -= units * charge.interval
+        elapsed = now - charge.at
+        self._drain(now)
+        self._level = max(0.0, self._level - max(0.0, units - elapsed * self._leak))
+
+    def take_more(self, charge: Charge, units: int, now: float) -> None:
+        """Adds to a charge, as if so much more had been taken then: it is what the upstream did.
+
+        At another time in the window, use beyond the estimate would count for longer than use below it, and 3 % be lost.
+        """
+        self._forget(now)
+        if charge.row.last + self._window > now:
+            charge.row.units += units
+            self._sent += units
+        self._next = max(self._next, now) + units * charge.interval
+        self._drain(now)
+        self._level += max(0.0, units - (now - charge.at) * self._leak)  # as what is given back, or it would creep up
+
+    def observe(self, used: float | None, now: float) -> None:
+        """The upstream said where its own bucket stands at this moment."""
+        if used is not None and used >= 0:
+            self._drain(now)
+            self._learnt += used - self._level
+            self._level = used
+
+    def observe_sample(self, charge: Charge, actual: int, used: float, now: float) -> None:
+        """An answer said where the upstream's bucket stood, at some time between its call's charge and `now`.
+
+        Only what exceeds our own count at both ends is what others took; of that, what has leaked or was learnt since
+        isn't taken a second time. A sample of an earlier call than the last one's says nothing new, and nothing lowers
+        the level: the answer may be 90 s old. actual: what the call took, by the upstream's count.
+        """
+        if charge.at <= self._sampled_at:
+            return
+        self._sampled_at = charge.at
+        self._drain(now)
+        then = charge.level + actual - charge.units + (self._learnt - charge.learnt) + (self._spare - charge.spare)
+        extra = used - max(then, self._level)
+        if extra > 0:
+            self._level += extra
+            self._learnt += extra
+
+    def refused(self, at: float, now: float) -> None:
+        """A call sent at `at` was refused although it should have fitted; those sent before the last cut say nothing new."""
+        if at >= self.cut_at:
+            self.cut_at = now
+            self.factor = max(LEAST_FACTOR, self.factor - CUT)
+
+    def admitted(self, share: float = REGAIN) -> None:
+        """A call was admitted."""
+        self.factor = min(1.0, self.factor + share)
+
+    def absorb(self, other: Meter, now: float) -> None:
+        """Both meters counted one and the same limit: together they hold what each of them has sent."""
+        for meter in (self, other):
+            meter.used(now)
+        self._rows = deque(sorted((*self._rows, *other._rows), key=lambda row: row.last))
+        self._sent += other._sent
+        self._level, self._level_at = self._level_now(now) + other._level_now(now), now
+        self._next = max(self._next, other._next)
+        self.factor = min(self.factor, other.factor)
+        if other.limit < self.limit:
+            self.set_limit(other.limit)
+
+    def used(self, now: float) -> float:
+        """Units that count against the limit now."""
+        self._forget(now)
+        return max(float(self._sent) if self._period <= MINUTE else 0.0, self._level_now(now))
+
+    def _room_at(self, units: int, now: float) -> float:
+        self._forget(now)
+        excess = self._sent + units - self.capacity
+        if excess <= 0:
+            return now
+        for row in self._rows:
+            excess -= row.units
+            if excess <= 0:
+                return row.last + self._window
+        return now  # more than the limit was charged later than reserved; the mirror and the pacing still hold
+
+    def _forget(self, now: float) -> None:
+        while self._rows and self._rows[0].last + self._window <= now + ROUNDING:
+            self._sent -= self._rows.popleft().units
+
+    def _level_now(self, now: float) -> float:
+        if self._level == 0.0:
+            return 0.0
+        return max(0.0, self._level - (now - self._level_at) * self._leak)
+
+    def _drain(self, now: float) -> None:
+        """Brings the mirror's level up to date."""
+        if self._level_at > float("-inf"):
+            self._spare += max(0.0, (now - self._level_at) * self._leak - self._level)
+        self._level, self._level_at = self._level_now(now), now
