@@ -152,6 +152,7 @@ class Generator:
             await self._discard(spooled)
             self._hook(NotStored(draft.operation, "incomplete"))
             return NotUnderstood(status, raw, headers, answer.reason, request_id)
+        draft = replace(draft, tags=frozenset(generation.tags))
         return await self._keep(job, draft, answer, raw, headers, request_id, spooled, may_store=may_store)
 
     async def recover(self, operations: Mapping[str, Operation]) -> None:
@@ -164,7 +165,7 @@ class Generator:
                 answer = await self._read(operation, 200, found.body)
                 if isinstance(answer, Answer):
                     outcome = await self._recover_one(operation, answer, draft, found.header.entry["on_conflict"])
-            except (CacheServiceError, KeyError, ValueError, TypeError) as error:
+            except Exception as error:  # whatever is in the file, the service starts
                 log.warning("a spooled generation could not be recovered and is kept: %s", type(error).__name__)
                 self._hook(Recovered("unreadable"))
                 continue
@@ -193,14 +194,7 @@ class Generator:
         self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None
     ) -> tuple[int, Mapping[str, str], str | None]:
         """Sends the request; the body gathers in the generation and the spool."""
-        body = orjson.dumps(job.operation.forward(job.asked, prompt=job.asked.prompt, n=job.n))
-        call = Call(
-            path=job.operation.path,
-            body=body,
-            deadline=job.deadline,
-            cost=job.operation.reserve(job.asked, job.n),
-            model=job.asked.model,
-        )
+        call = await asyncio.to_thread(_to_call, job)  # a long conversation takes a while to write
         async with self._upstream.send(call) as reply:
             async for piece in reply.pieces:
                 generation.append(piece)
@@ -244,9 +238,11 @@ class Generator:
                 else:
                     entry = stored
                 await self._discard(spooled)
-            except StoreError:
-                # the spool keeps it: the next start stores it
-                log.exception("a paid answer could not be stored; it was served and stays in the spool")
+            except (
+                Exception
+            ):  # whatever a store does, who paid gets the answer; the spool's file is stored at the next start
+                where = "lost with this process" if spooled is None else "kept in the spool"
+                log.exception("a paid answer could not be stored; it was served, and is %s", where)
                 self._hook(StoreFailed(draft.operation, "sql"))
                 why_not = "store failed"
         if why_not:
@@ -302,6 +298,8 @@ class Generator:
         """Blobs, then the transaction, then the index. Raises StoreError."""
         async with self._blobs.writing(list(pictures.values())):
             stored = await self._store.put(new, on_conflict)
+        if not isinstance(stored, RefusedByPurge) and stored.orphaned_blobs:
+            await self._blobs.collect(stored.orphaned_blobs, unreferenced=self._store.unreferenced)
         if isinstance(stored, RefusedByPurge):
             await self._blobs.collect(pictures, unreferenced=self._store.unreferenced)
             return stored
@@ -338,6 +336,16 @@ class Generator:
             await spooled.discard()
         except StoreError:
             log.exception("a spool file could not be removed; the next start looks at it again")
+
+
+def _to_call(job: Job) -> Call:
+    return Call(
+        path=job.operation.path,
+        body=orjson.dumps(job.operation.forward(job.asked, prompt=job.asked.prompt, n=job.n)),
+        deadline=job.deadline,
+        cost=job.operation.reserve(job.asked, job.n),
+        model=job.asked.model,
+    )
 
 
 def to_outputs(answer: Answer, request_id: str | None) -> tuple[tuple[Output, ...], dict[str, bytes]]:

@@ -53,11 +53,19 @@ class Responses:
         return Served(200, body, JSON, report)
 
     async def produced(
-        self, operation: Operation, produced: Produced, before: Entry | None, n: int, report: Report, *, leads: bool
+        self,
+        operation: Operation,
+        produced: Produced,
+        before: Entry | None,
+        held: Mapping[str, bytes],
+        n: int,
+        report: Report,
+        *,
+        leads: bool,
     ) -> Served:
         """A fresh answer: the leader of a whole generation gets it as the upstream sent it, everybody else rendered from its parts.
 
-        before: the entry that had some of the outputs already.
+        before: the entry that had some of the outputs already. held: their pictures by digest, which a purge may have deleted since.
         """
         report = replace(
             report,
@@ -68,13 +76,16 @@ class Responses:
         )
         if leads and before is None:
             return Served(200, produced.raw, JSON, report, produced.headers)
-        if produced.entry is not None and produced.filed_as_asked:
+        envelope = before.envelope if before is not None else produced.answer.envelope
+        outputs = (*(before.outputs if before is not None else ()), *produced.outputs)
+        if produced.entry is not None and produced.filed_as_asked and len(produced.entry.outputs) >= len(outputs):
             envelope, outputs = produced.entry.envelope, produced.entry.outputs
-        else:
-            envelope = before.envelope if before is not None else produced.answer.envelope
-            outputs = (*(before.outputs if before is not None else ()), *produced.outputs)
-        body = await self._render(operation, envelope, outputs[:n], produced.pictures)
+        body = await self._render(operation, envelope, outputs[:n], {**held, **produced.pictures})
         return Served(200, body, JSON, report, produced.headers if leads else {})
+
+    async def pictures(self, outputs: Sequence[Output]) -> dict[str, bytes]:
+        """The outputs' pictures by digest."""
+        return {output.blob: await self._blobs.read(output.blob) for output in outputs if output.blob is not None}
 
     def not_understood(self, outcome: NotUnderstood, report: Report) -> Served:
         """A 2xx that holds no complete result, as it came."""

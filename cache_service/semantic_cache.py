@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import orjson
@@ -40,6 +40,7 @@ from cache_service.errors import (
     UpstreamError,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from cache_service.feedback import Standing
 from cache_service.generation import AlreadyThere, Broke, Generator, Job, NotUnderstood, Outcome, Produced
@@ -62,12 +63,17 @@ Mode: TypeAlias = Literal["on", "off", "shadow"]
 
 _GRACE = 1.0  # seconds a waiter gives a generation beyond their common deadline, so that its own error arrives
 
+_LARGE = 64 * 1024  # characters, a member counting twenty; less is taken apart within a millisecond
+
 _REPLACES = frozenset({MissReason.NO_CACHE, MissReason.TOO_OLD, MissReason.EXPIRED})
 
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """One request on its way: what was asked, its key, and what has been found out. started, deadline: on the monotonic clock."""
+    """One request on its way: what was asked, its key, and what has been found out.
+
+    started, deadline: on the monotonic clock. held: pictures by digest that are stored already, where more are wanted.
+    """
 
     operation: Operation
     asked: Asked
@@ -79,6 +85,7 @@ class Question:
     deadline: float
     request_id: str = ""
     meaning: Meaning | None = None
+    held: dict[str, bytes] = field(default_factory=dict)
 
 
 class SemanticCache:
@@ -134,7 +141,7 @@ class SemanticCache:
         request_id: str = "",
     ) -> Result:
         """An answer from what is stored, else from the upstream. Raises RequestError for a request that can't be taken apart."""
-        question = self._ask(operation, body, caller, directives, tags, request_id)  # 1 key
+        question = await self._ask(operation, body, caller, directives, tags, request_id)  # 1 key
         if question.asked.stream:
             return await self._pass_through(question)
         failures = 0
@@ -162,7 +169,7 @@ class SemanticCache:
                 continue
             return await self._serve_outcome(question, decision, generation, outcome, leads=leads)
 
-    def _ask(
+    async def _ask(
         self,
         operation: str,
         body: Mapping[str, Any],
@@ -177,11 +184,15 @@ class SemanticCache:
             raise InvalidRequest(
                 f"unknown operation {operation!r}; one of: {', '.join(self.operations)}", param="operation"
             )
-        asked = known.parse(body)
-        key = form(asked, namespace=caller.namespace, group=self._upstream.group)
+        started = self._monotonic()
+
+        def keyed() -> tuple[Asked, CacheKey]:
+            asked = known.parse(body)
+            return asked, form(asked, namespace=caller.namespace, group=self._upstream.group)
+
+        asked, key = await asyncio.to_thread(keyed) if _is_large(body) else keyed()
         if self._modes.get(operation) == "off":
             directives = replace(directives, exact_only=True)
-        started = self._monotonic()
         deadline = started + self._generation_timeout
         return Question(known, asked, key, caller, directives, tags, started, deadline, request_id)
 
@@ -268,12 +279,14 @@ class SemanticCache:
         """
         joins = not question.directives.no_cache
         if joins and isinstance(decision, Miss) and (running := self._flights.find(question.key.exact)):
+            running.tags |= question.tags
             return running, False
         await self._understand(question)
         job, generation = self._prepare(question, decision, failures)
         if joins:
             equal = await self._verified_equal(question) if isinstance(decision, Miss) else None
             if running := self._flights.find(generation.draft.exact_key) or equal:
+                running.tags |= question.tags
                 return running, False
         self._flights.launch(
             generation,
@@ -355,7 +368,7 @@ class SemanticCache:
             case Produced() | AlreadyThere():
                 return False
             case NotUnderstood():
-                return not same_request
+                return not same_request or generation.n != question.asked.n
             case Broke(error) if _is_permanent(error):
                 return not same_request
             case Broke():
@@ -363,9 +376,10 @@ class SemanticCache:
 
     async def _serve_hit(self, question: Question, decision: Hit | StaleHit) -> Served | Decision:
         """The stored answer. Where outputs are missing the decision as it is, where one is damaged a miss: they are generated."""
-        if len(decision.entry.outputs) < question.asked.n:
-            return decision
         try:
+            if len(decision.entry.outputs) < question.asked.n:
+                question.held = await self._responses.pictures(decision.entry.outputs)  # a purge may come meanwhile
+                return decision
             served = await self._responses.hit(question.operation, decision, question.asked.n)
         except StoreCorrupt:
             log.exception("a stored picture is damaged: its entry is set aside, and generated anew")
@@ -387,7 +401,7 @@ class SemanticCache:
                 before = None if isinstance(decision, Miss) else decision.entry
                 try:
                     served = await self._responses.produced(
-                        question.operation, outcome, before, question.asked.n, report, leads=leads
+                        question.operation, outcome, before, question.held, question.asked.n, report, leads=leads
                     )
                 except StoreCorrupt as error:
                     return self._failed(question, error, report)
@@ -402,6 +416,11 @@ class SemanticCache:
                 return self._failed(
                     question, StoreCorrupt("the stored answer can't be read; ask again with no-cache"), report
                 )
+            case NotUnderstood(reason=reason) if not isinstance(decision, Miss):
+                broken = UpstreamUnreachable(
+                    f"the upstream's answer for the outputs that are missing held none: {reason}"
+                )
+                return self._failed(question, broken, replace(report, detail=f"not stored: {reason}"))
             case NotUnderstood():
                 return self._answered(question, self._responses.not_understood(outcome, report))
             case Broke(error):
@@ -513,6 +532,23 @@ async def _closing(pieces: AsyncIterator[bytes], stack: AsyncExitStack) -> Async
 def _unforeseen(error: Exception) -> Outcome:
     log.error("a generation ended in a way nobody foresaw", exc_info=error)
     return Broke(UpstreamError("the generation failed; the service's log says why"))
+
+
+def _is_large(body: Mapping[str, Any]) -> bool:
+    """Whether taking it apart would hold up the loop; looks at no more than it takes to know."""
+    budget, rest = _LARGE, [body]
+    while rest and budget > 0:
+        value: Any = rest.pop()
+        budget -= 20
+        if isinstance(value, str):
+            budget -= len(value)
+        elif isinstance(value, Mapping):
+            budget -= 20 * len(value)
+            rest.extend(value.values())
+        elif isinstance(value, list):
+            budget -= 20 * len(value)
+            rest.extend(value if budget > 0 else ())
+    return budget <= 0
 
 
 def _is_permanent(error: CacheServiceError) -> bool:

@@ -28,6 +28,7 @@ class Generation(Generic[Outcome]):
         self.n = n
         self.analysis = analysis
         self.attempt = attempt
+        self.tags = set(draft.tags)  # also of those who join
         self._pieces: list[bytes] = []
         self._grown = asyncio.Event()
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 KEEP_EXPIRED = 86400.0
 """Seconds an expired entry is kept for `max-stale` and `stale-if-error`."""
 
+SWEEP_EVERY = 86400.0
+"""Seconds between two looks for pictures that a killed process wrote and nothing refers to."""
+
 BATCH = 500  # entries deleted in one transaction, so that it never lasts long
 
 
@@ -29,11 +32,27 @@ async def maintain(
     await store.trim_changes(before=now() - keep_changes)
 
 
+async def sweep(store: EntryStore, blobs: BlobStore) -> int:
+    """Deletes pictures that no entry refers to; returns how many. Raises StoreError."""
+    found = await blobs.all()
+    return sum(
+        [
+            await blobs.collect(found[start : start + BATCH], unreferenced=store.unreferenced)
+            for start in range(0, len(found), BATCH)
+        ]
+    )
+
+
 async def run(store: EntryStore, blobs: BlobStore, *, hook: Hook, keep_changes: float, every: float) -> None:
-    """A round every `every` seconds, for ever."""
+    """A round every `every` seconds, for ever; pictures nobody refers to are looked for once a day."""
+    since_sweep = SWEEP_EVERY
     while True:
         await asyncio.sleep(every)
+        since_sweep += every
         try:
             await maintain(store, blobs, hook=hook, keep_changes=keep_changes)
+            if since_sweep >= SWEEP_EVERY:
+                since_sweep = 0.0
+                await sweep(store, blobs)
         except StoreError:
             log.exception("maintenance failed; trying again")

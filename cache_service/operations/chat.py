@@ -27,7 +27,7 @@ from cache_service.operations.parameters import (
     Check,
     check_types,
     integer_between,
-    is_integer,
+    is_time,
     split_context,
 )
 from cache_service.operations.volatile import why_volatile
@@ -91,6 +91,9 @@ DELIVERY_ONLY: Final = frozenset(
 FINISHED: Final = frozenset({"stop", "length", "tool_calls", "function_call"})
 """Ways to finish that are worth keeping; `content_filter` isn't one."""
 
+MAX_COMPARED: Final = 32_000
+"""Characters of a last turn that is compared by meaning. The model reads 256 word pieces, of more it would see next to nothing."""
+
 _CHARACTERS_A_TOKEN: Final = 3.5
 _DEFAULT_ANSWER_TOKENS: Final = 1024  # reserved where the client sets no limit; settled by `usage`
 
@@ -146,7 +149,7 @@ class Chat:
             return Incomplete("no choices")
         if answer.get("error"):
             return Incomplete("an error in the answer")
-        if not is_integer(answer.get("created")):
+        if not is_time(answer.get("created")):
             return Incomplete("no creation time")
         for choice in choices:
             if reason := _unfinished(choice):
@@ -213,10 +216,12 @@ def _last_user_turn(messages: list[dict[str, Any]]) -> tuple[str, Any, str]:
             raise InvalidRequest(
                 "the last user message is empty.", param=f"messages[{len(messages) - 1}].content", code="empty_prompt"
             )
+        if len(content) > MAX_COMPARED:
+            return content, messages, "the last turn is too long to be compared by meaning"
         return content, {"earlier": messages[:-1], "last": {**last, "content": None}}, ""
     parts = content or []
     texts = [part for part in parts if part.get("type") == "text" and isinstance(part.get("text"), str)]
-    if len(texts) != 1 or not texts[0]["text"].strip():
+    if len(texts) != 1 or not 0 < len(texts[0]["text"].strip()) <= MAX_COMPARED:
         return "\n".join(part["text"] for part in texts), messages, "the last turn isn't one text"
     around = [{**part, "text": None} if part is texts[0] else part for part in parts]
     return texts[0]["text"], {"earlier": messages[:-1], "last": {**last, "content": around}}, ""

@@ -23,7 +23,7 @@ from cache_service.operations.parameters import (
     Check,
     check_types,
     integer_between,
-    is_integer,
+    is_time,
     split_context,
 )
 from cache_service.store.entry import Output
@@ -124,7 +124,7 @@ class Images:
         if answer.get("error"):
             return Incomplete("an error in the answer")
         created = answer.get("created")
-        if not is_integer(created):
+        if not is_time(created):
             return Incomplete("no creation time")
         usage = answer.get("usage")
         usage = usage if isinstance(usage, dict) else None

@@ -15,6 +15,11 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_time(value: Any) -> bool:
+    """Unix seconds as databases can hold them."""
+    return is_integer(value) and 0 <= value < 2**53
+
+
 def is_number(value: Any) -> bool:
     """An integer or a float; `true` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from xml.etree import ElementTree as ET
 
 from PIL import Image, UnidentifiedImageError
@@ -40,15 +39,14 @@ def is_whole(data: bytes, kind: str) -> bool:
     if not _has_its_end(data, kind):
         return False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with Image.open(io.BytesIO(data), formats=[_FORMATS[kind]]) as picture:
-                if picture.width * picture.height * getattr(picture, "n_frames", 1) > MAX_PIXELS:
-                    return False
-                for frame in range(getattr(picture, "n_frames", 1)):
-                    picture.seek(frame)
-                    picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning):
+        with Image.open(io.BytesIO(data), formats=[_FORMATS[kind]]) as picture:
+            frames = getattr(picture, "n_frames", 1)
+            if picture.width * picture.height * frames > MAX_PIXELS:
+                return False
+            for frame in range(frames):
+                picture.seek(frame)
+                picture.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
         return False
     return True
 

@@ -76,10 +76,11 @@ class FeedPosition:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """`put` committed: the entry as it now stands, and the number of the change."""
+    """`put` committed: the entry as it now stands, the number of the change, and the blobs that nothing refers to any more."""
 
     entry: Entry
     number: int
+    orphaned_blobs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

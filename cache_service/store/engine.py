@@ -46,7 +46,7 @@ _RETRYABLE = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 _FINAL = ("SQLITE_IOERR", "SQLITE_READONLY")
 _NOT_FINAL = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_NOMEM", "SQLITE_IOERR_LOCK", "SQLITE_IOERR_BLOCKED")
 _CORRUPT = {"SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_CORRUPT_VTAB", "SQLITE_NOTADB"}
-DRIVER_ERRORS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError)
+DRIVER_ERRORS = (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, ArithmeticError)
 
 
 class Abandoned(Exception):

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cache_service.store import feed, reading
+from cache_service.store import feed, reading, removal
 from cache_service.store.base import ChangeKind, OnConflict, RefusedByPurge, Stored
 from cache_service.store.engine import Abandoned
 from cache_service.store.entry import Entry, NewEntry, StoredVector
@@ -77,12 +77,15 @@ async def _go_on(connection: AsyncConnection, new: NewEntry, on_conflict: OnConf
         number = await _number(connection, ChangeKind.OUTPUTS_ADDED, entry_id, new, at=at)
         grown = await reading.by_ids(connection, [entry_id], model_id)
         return Stored(grown.entries[entry_id], number)
+    query = sa.select(outputs.c.blob).where(outputs.c.entry_id == entry_id, outputs.c.blob.is_not(None))
+    before = set((await connection.execute(query)).scalars())
     await connection.execute(sa.update(entries).where(entries.c.id == entry_id).values(entry_values(new)))
     for table in (outputs, vectors, tags):
         await connection.execute(sa.delete(table).where(table.c.entry_id == entry_id))
     await _insert_parts(connection, entry_id, new)
+    orphaned = tuple(sorted(await removal.unreferenced(connection, before)))
     number = await _number(connection, ChangeKind.REPLACED, entry_id, new, at=at)
-    return Stored(_as_stored(entry_id, new), number)
+    return Stored(_as_stored(entry_id, new), number, orphaned)
 
 
 async def _number(connection: AsyncConnection, kind: ChangeKind, entry_id: int, new: NewEntry, *, at: float) -> int:

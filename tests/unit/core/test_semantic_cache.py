@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cache_service.answer import Served
+from cache_service.answer import Caller, Served
+from cache_service.decision import Directives
 from cache_service.errors import InvalidRequest, NotCached, StoreError, UpstreamRefused, UpstreamUnreachable
 from cache_service.jobs.purge import PurgeRequest
 from cache_service.verification.base import Analysis
@@ -400,6 +401,93 @@ async def test_a_purge_that_names_nothing_is_refused(world: World, request_: Pur
     with pytest.raises(InvalidRequest):
         await world.purger.purge(request_)
     assert (await world.served(CUBE)).report.decision == "hit"
+
+
+async def test_replaced_pictures_leave_nothing_behind(world: World) -> None:
+    await world.served({"prompt": CUBE, "model": "m", "n": 4})
+    await world.served(CUBE, no_cache=True)
+    assert len(await world.blobs.all()) == 1
+
+
+async def test_a_purge_while_more_are_made_costs_the_waiting_client_nothing(world: World) -> None:
+    one = await world.served(CUBE)
+    world.upstream.gate.clear()
+    waiting = asyncio.create_task(world.served({"prompt": CUBE, "model": "m", "n": 3}))
+    await world.sent(2)
+    await world.purger.purge(PurgeRequest(everything=True, confirm="purge all"))
+    world.upstream.gate.set()
+    three = await waiting
+    assert pictures_of(three)[0] == pictures_of(one)[0]
+    assert len(pictures_of(three)) == 3
+    assert (await world.store.totals())["entries"] == 0
+
+
+async def test_a_fragment_is_never_passed_off_as_the_answer(world: World) -> None:
+    await world.served(CUBE)
+    world.upstream._plan = lambda call: planned({"created": 1, "data": []})
+    failed = await world.failed({"prompt": CUBE, "model": "m", "n": 3})
+    assert isinstance(failed.error, UpstreamUnreachable)
+    assert (await world.served(CUBE)).report.decision == "hit"
+
+
+@pytest.mark.parametrize("created", [2**63, -1, 2**53])
+async def test_an_answer_with_an_impossible_time_is_passed_on_and_not_stored(world: World, created: int) -> None:
+    world.upstream._plan = lambda call: planned({**json.loads(generate(call).pieces[0]), "created": created})
+    assert not (await world.served(CUBE)).report.stored
+
+
+async def test_whatever_the_store_raises_the_client_gets_what_was_paid(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise OverflowError("unforeseen")
+
+    monkeypatch.setattr(world.store, "put", broken)
+    assert pictures_of(await world.served(CUBE))
+
+
+async def test_a_spooled_file_that_cant_be_stored_doesnt_stop_the_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise OverflowError("unforeseen")
+
+    monkeypatch.setattr(world.store, "put", broken)
+    await world.served(CUBE)
+    assert await _as_a_new_process_would(world) == ["unreadable"]
+    monkeypatch.undo()
+    assert (await world.served(CUBE)).report.stored
+
+
+async def test_the_tags_of_those_who_join_are_stored_too(world: World) -> None:
+    world.upstream.gate.clear()
+
+    async def tagged(tag: str) -> None:
+        await world.cache.get_or_generate(
+            "images",
+            {"prompt": CUBE, "model": "m"},
+            caller=Caller("default", "t"),
+            directives=Directives(),
+            tags=frozenset({tag}),
+        )
+
+    both = [asyncio.create_task(tagged(tag)) for tag in "xy"]
+    await world.sent(1)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    while not all(len(flight.tags) == 2 for flight in world.flights._by_key.values()):  # noqa: ASYNC110  no event for it
+        await asyncio.sleep(0)
+    world.upstream.gate.set()
+    await asyncio.gather(*both)
+    for tag in "xy":
+        assert (await world.purger.purge(PurgeRequest(tag=tag, dry_run=True))).count == 1
+
+
+async def test_a_very_long_last_turn_is_exact_only(world: World) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "word " * 20_000}]}
+    assert (await world.served(body, "chat")).report.reason == "exact only"
+    assert (await world.served(body, "chat")).report.kind == "exact"
+    assert not world.embedder.asked
 
 
 async def test_a_stream_is_passed_through_and_neither_looked_up_nor_stored(world: World) -> None:

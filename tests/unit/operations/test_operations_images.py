@@ -4,6 +4,8 @@ import base64
 import hashlib
 import io
 import json
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from cache_service.generation import to_outputs
 from cache_service.operations import usage
 from cache_service.operations.base import Answer, Incomplete
 from cache_service.operations.images import Images
+from cache_service.operations.pictures import is_whole
 
 IMAGES = Images(lambda model, size, quality: 1056)
 
@@ -172,3 +175,10 @@ def test_the_shares_of_a_usage_add_up_to_it(whole: dict[str, Any], parts: int) -
     shares = usage.share(whole, parts)
     assert len(shares) == parts
     assert (usage.total(shares) or {}) == whole
+
+
+def test_looking_at_pictures_in_many_threads_changes_no_warning_filter() -> None:
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: is_whole(picture(), "image/png"), range(100)))
+    assert warnings.filters == before

