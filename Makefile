@@ -47,6 +47,7 @@ bench: $(DEV_STAMP) $(MODEL_STAMP) ## Measure, with percentiles: benchmarks/*.py
 
 model: $(RUN_STAMP) ## Make the embedding model for serving, and compare it with the original
 	@$(BIN)/python -m cache_service.embedding.export
+	@$(BIN)/python -m cache_service.verification.artefacts
 	@touch $(MODEL_STAMP)
 
 migration: $(DEV_STAMP) ## Write a migration from the tables: make migration m="what changes"
@@ -87,6 +88,7 @@ $(DEV_STAMP): $(LOCK) | $(BIN)/python
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c '$(COMPILE)'
 	@touch $(RUN_STAMP) $@
 
-$(MODEL_STAMP): models/manifest.toml | $(RUN_STAMP)
+$(MODEL_STAMP): models/manifest.toml models/verifier/manifest.toml | $(RUN_STAMP)
 	@$(BIN)/python -m cache_service.embedding.export
+	@$(BIN)/python -m cache_service.verification.artefacts
 	@touch $@

@@ -169,6 +169,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             catch_up=follower.catch_up,
             hook=metrics,
             default_similarity=settings.threshold,
+            operations=tuple(kinds),
         )
         _in_background(stack, follower.run(poll=POLL, save_every=SAVE_INDEX_EVERY))
         _in_background(
@@ -263,20 +264,22 @@ async def client(settings: Settings, *, admin: bool) -> AsyncIterator[httpx.Asyn
 
 
 def estimate_usd() -> Estimate:
-    """What a request may cost, by the catalog."""
+    """What a request may cost, by the catalog; a parameter of a wrong type counts as absent, for the service will refuse it."""
     catalog = load_catalog(packaged_catalog())
 
+    def text(value: Any) -> str | None:
+        return value if isinstance(value, str) else None
+
+    def count(*values: Any, default: int) -> int:
+        return next((value for value in values if isinstance(value, int) and value > 0), default)
+
     def estimate(operation: str, request: Mapping[str, Any]) -> float | None:
-        model = request.get("model")
+        model, n = text(request.get("model")), count(request.get("n"), default=1)
         if operation == "images":
-            n = request.get("n")
-            return catalog.estimate_usd(
-                model, request.get("size"), request.get("quality"), n if isinstance(n, int) else 1
-            )
-        allowed = request.get("max_completion_tokens") or request.get("max_tokens") or 1024
-        return catalog.usd(
-            model, {"prompt_tokens": len(str(request.get("messages"))) // 3, "completion_tokens": allowed}
-        )
+            return catalog.estimate_usd(model, text(request.get("size")), text(request.get("quality")), n)
+        allowed = count(request.get("max_completion_tokens"), request.get("max_tokens"), default=1024)
+        prompt = len(str(request.get("messages"))) // 3
+        return catalog.usd(model, {"prompt_tokens": prompt, "completion_tokens": n * allowed})
 
     return estimate
 

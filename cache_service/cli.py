@@ -206,6 +206,9 @@ def warm(
         int, typer.Option(min=1, max=1000, help="Requests at once; the limiter paces them anyway.")
     ] = 16,
     budget_usd: Annotated[float | None, typer.Option(min=0, help="Begin nothing that could cost more in all.")] = None,
+    allow_unknown_price: Annotated[
+        bool, typer.Option("--allow-unknown-price", help="With a budget, begin also what has no known price.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is there and what the rest may cost; generate nothing.")
     ] = False,
@@ -224,10 +227,22 @@ def warm(
         defaults["model"] = model
     rows = read_rows(file, operation=operation, defaults=defaults)
     settings = _settings(config_file, overrides)
-    report = _run(_warm(settings, rows, concurrency=concurrency, budget_usd=budget_usd, dry_run=dry_run, quiet=as_json))
     failed_file = failures or file.with_name(file.name + ".failed.jsonl")
-    if report.failures and not dry_run:
-        failed_file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.failures), "utf-8")
+    if not dry_run:
+        _check_failures_file(failed_file, file)
+    report = _run(
+        _warm(
+            settings,
+            rows,
+            concurrency=concurrency,
+            budget_usd=budget_usd,
+            allow_unknown_price=allow_unknown_price,
+            dry_run=dry_run,
+            quiet=as_json,
+        )
+    )
+    if not dry_run:
+        _write_failures(failed_file, report)
     if as_json:
         _print_json(report.as_json() | {"failures_file": str(failed_file) if report.failures and not dry_run else None})
     else:
@@ -262,6 +277,24 @@ async def _post_admin(path: str, body: dict[str, Any], settings: Settings) -> di
     return result
 
 
+def _check_failures_file(failed_file: Path, file: Path) -> None:
+    """Before anything is paid: what fails must find its place. Raises ConfigurationError."""
+    try:
+        if failed_file.exists() and failed_file.samefile(file):
+            raise ConfigurationError(f"{file} can't hold its own failures: name another file with --failures")
+        failed_file.open("ab").close()
+    except OSError as error:
+        raise ConfigurationError(f"failed rows can't be written: {error}; name another file with --failures") from error
+
+
+def _write_failures(failed_file: Path, report: WarmReport) -> None:
+    """The failed rows in ASCII, so that half a surrogate pair can be written too. Without any, an older run's file goes."""
+    if report.failures:
+        failed_file.write_text("".join(json.dumps(row) + "\n" for row in report.failures), "ascii")
+    elif failed_file.is_file():
+        failed_file.unlink()
+
+
 def _print_warm(report: WarmReport, failed_file: Path, *, dry_run: bool) -> None:
     generated = "to generate, at most about" if dry_run else "generated for"
     typer.echo(
@@ -269,8 +302,10 @@ def _print_warm(report: WarmReport, failed_file: Path, *, dry_run: bool) -> None
     )
     if report.unknown_price:
         typer.echo(f"no price is known for {report.unknown_price} of them")
-    if report.skipped:
+    if report.skipped and report.stopped:
         typer.echo(f"{report.skipped} not begun ({report.stopped}); run it again to go on")
+    elif report.skipped:
+        typer.echo(f"{report.skipped} not begun: a budget can't hold what has no price (see --allow-unknown-price)")
     if report.failures and not dry_run:
         typer.echo(f"failed rows are in {failed_file}; `cache-service warm` reads it")
 

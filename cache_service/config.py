@@ -139,6 +139,11 @@ class Settings(BaseModel):
     search_candidates: int = Field(
         default=5, ge=1, le=100, description="Candidates that are verified at most for one prompt."
     )
+    verifier: Literal["rules", "learned"] = Field(
+        default="rules",
+        description="What judges a candidate: `rules` alone, or trained models too where the rules can't tell (`learned`: more hits, "
+        "some of them wrong; see models/verifier/CARD.md).",
+    )
     verify_timeout: float = Field(
         default=1.0, gt=0, description="A verification that takes longer counts as unsure, which is a miss."
     )

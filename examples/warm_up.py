@@ -59,14 +59,17 @@ class WarmUp:
         try:
             answer = await self._client.post("/v1/generate", json=body)
             answer.raise_for_status()
+            cache = answer.json()["cache"]
+            decision, usd = cache["decision"], cache["usd"] or 0.0
         except httpx.HTTPStatusError as error:
             self._fail(prompt, f"{error.response.status_code} {error.response.text[:200]}")
         except httpx.HTTPError as error:
             self._fail(prompt, f"{type(error).__name__}: {error}")
+        except (ValueError, KeyError, TypeError) as error:
+            self._fail(prompt, f"not an answer of the service: {error!r}")
         else:
-            cache = answer.json()["cache"]
-            self.outcomes[cache["decision"]] += 1
-            self.usd += cache["usd"] or 0.0
+            self.outcomes[decision] += 1
+            self.usd += usd
             if self._budget_usd is not None and self.usd >= self._budget_usd:
                 self.stop(f"{self._budget_usd:g} USD are spent")
         self._show()
@@ -121,8 +124,9 @@ def _report(warm_up: WarmUp, file: Path, total: int) -> int:
     print(f"paid: {warm_up.usd:.4f} USD")
     if not_begun:
         print(f"not begun: {not_begun} ({warm_up.stopped}); run it again to go on")
+    failed_file = file.with_name(file.name + ".failed.txt")
+    failed_file.unlink(missing_ok=True)  # an older run's
     if warm_up.failed:
-        failed_file = file.with_name(file.name + ".failed.txt")
         failed_file.write_text("\n".join(warm_up.failed) + "\n", "utf-8")
         print(f"prompts that failed are in {failed_file}")
     return 3 if not_begun or warm_up.failed else 0

@@ -19,7 +19,7 @@ from cache_service.api.cache_status import render_age, render_cache_status
 from cache_service.api.faults import whereabouts
 from cache_service.api.problems import code_of, envelope_bytes, is_fault, render_error
 from cache_service.decision import Directives
-from cache_service.errors import CacheServiceError, UnsupportedMediaType
+from cache_service.errors import CacheServiceError, UnsupportedMediaType, UpstreamUnreachable
 
 SCOPE_KEY: Final = "cache_service.exchange"
 LARGE_BODY: Final = 64 * 1024  # bytes; parsing one takes a millisecond and more, so it is done in a thread
@@ -32,6 +32,16 @@ _OURS: Final = frozenset(
     }
 )
 """Headers of an answer that are ours to set, or belong to one connection (RFC 9110, section 7.6.1)."""
+
+_FAILED: Final = rb"[\r\n]event: ?error[\r\n]|[\r\n]data: ?\{\"(?:error\"|type\": ?\"error\")"
+_ENDS: Final[Mapping[str, re.Pattern[bytes]]] = {
+    "chat": re.compile(rb"[\r\n]data: ?\[DONE\]|" + _FAILED),
+    "images": re.compile(
+        rb"[\r\n]event: ?image_generation\.completed|\"type\": ?\"image_generation\.completed\"|" + _FAILED
+    ),
+}
+"""What a whole stream of that operation holds. None of it can stand inside a JSON string, where quotes and line ends are escaped."""
+_LONGEST_END: Final = 64  # bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -128,7 +138,10 @@ def _is_sane(value: str) -> bool:
 
 
 class Streamed(StreamingResponse):
-    """Pieces passed on as they arrive, and closed when the client goes. An error between them is an event in the stream."""
+    """Pieces passed on as they arrive, and closed when the client goes.
+
+    An error between them is an event in the stream; so is an end without the event that ends a whole stream.
+    """
 
     def __init__(
         self,
@@ -140,6 +153,8 @@ class Streamed(StreamingResponse):
     ) -> None:
         self._pieces = pieces
         self._exchange = exchange
+        events = media_type.partition(";")[0].strip().lower() == "text/event-stream"
+        self._end = _ENDS.get(exchange.operation) if events else None
         super().__init__(self._until_error(), status, headers, media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,9 +166,17 @@ class Streamed(StreamingResponse):
                 await close()
 
     async def _until_error(self) -> AsyncIterator[bytes]:
+        tail, whole = b"\n\n", self._end is None
         try:
             async for piece in self._pieces:
                 yield piece
+                seen = tail + piece
+                whole = whole or (self._end is not None and self._end.search(seen) is not None)
+                tail = seen[-_LONGEST_END:]
+            if not whole:
+                raise UpstreamUnreachable("the upstream's stream ended before its last event")
         except CacheServiceError as error:
             self._exchange.fail(error)
-            yield b"data: " + envelope_bytes(error) + b"\n\n"
+            # a cut inside an event: a blank line ends it, else ours would be a part of it
+            apart = b"" if tail.endswith((b"\n\n", b"\r\r", b"\r\n\r\n")) else b"\n\n"
+            yield apart + b"data: " + envelope_bytes(error) + b"\n\n"

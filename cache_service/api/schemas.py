@@ -209,7 +209,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "operation": _TEXT,
             "model": _TEXT,
             "older_than": {**_NUMBER, "minimum": 0, "description": "Seconds since it was generated."},
-            "all": {**_BOOLEAN, "description": 'Everything; needs "confirm": "purge all".'},
+            "all": {**_BOOLEAN, "description": 'Everything; needs "confirm": "purge all" or "dry_run": true.'},
             "confirm": _TEXT,
             "dry_run": {**_BOOLEAN, "description": "Count, and change nothing."},
         },
@@ -223,7 +223,13 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             _given("all", {"const": True}),
         ],
         "allOf": [
-            {"anyOf": [{"properties": {"all": {"enum": [False, None]}}}, _given("confirm", {"const": "purge all"})]},
+            {
+                "anyOf": [
+                    {"properties": {"all": {"enum": [False, None]}}},
+                    _given("confirm", {"const": "purge all"}),
+                    _given("dry_run", {"const": True}),
+                ]
+            },
             {"anyOf": [{"properties": {"similarity": {"type": "null"}}}, _given("similar_to", {"type": "string"})]},
         ],
     },

@@ -59,7 +59,7 @@ MODES: Final = ("on", "shadow")
 RECOVERED: Final = ("stored", "incomplete", "purged", "unreadable")
 OUTCOMES: Final = (
     *("ok", "abandoned", "rate_limit", "too_large", "slow_down", "quota", "key", "model", "overloaded", "refused"),
-    *("redirect", "not_sent", "broken", "answer_too_large", "timeout"),
+    *("redirect", "not_sent", "broken", "cut", "answer_too_large", "timeout"),
 )
 
 SECONDS: Final = (

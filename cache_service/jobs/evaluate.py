@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -107,13 +108,15 @@ class Evaluation:
 
 def read_pairs(path: Path) -> Iterator[Pair]:
     """The pairs of a JSON lines file, gzipped or not. Raises ConfigurationError naming the line at fault."""
+    number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _pair(line, f"{path}, line {number}")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:  # gzip: cut off, a bad checksum, bad blocks
+        where = f"{path}, after line {number}" if number else f"{path}"
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 async def evaluate(
@@ -201,17 +204,25 @@ def _keyed(prompt: Any, operation: Operation) -> tuple[Asked, CacheKey] | None:
         body = {"messages": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt}
     try:
         asked = operation.parse(body)
-    except InvalidRequest:
+        return asked, form(asked, namespace="default", group="evaluate")
+    except (
+        InvalidRequest,
+        ValueError,
+    ):  # ValueError: half a surrogate pair or a NaN, which the service refuses as text
         return None
-    return asked, form(asked, namespace="default", group="evaluate")
 
 
 def _pair(line: str, where: str) -> Pair:
     try:
         row = json.loads(line)
-        pair = Pair(row["a"], row["b"], row["same"], str(row.get("category", "")))
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        pair = Pair(row["a"], row["b"], row["same"], _printable(row.get("category", "")))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"{where}: expected {{a, b, same, category}}, got {line.strip()[:80]!r}") from error
     if not isinstance(pair.same, bool | int) or not all(isinstance(p, str | list) for p in (pair.a, pair.b)):
         raise ConfigurationError(f"{where}: a and b must be texts or lists of messages, same true or false")
     return Pair(pair.a, pair.b, bool(pair.same), pair.category)
+
+
+def _printable(category: Any) -> str:
+    """The category's text; half a surrogate pair, which no terminal or file takes, becomes a question mark."""
+    return str(category).encode("utf-8", "replace").decode()

@@ -6,7 +6,7 @@ A purge holds here before its answer: SQL, index, generations in flight and blob
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from cache_service.cache_key.normalize import prompt_digest
@@ -21,7 +21,7 @@ CONFIRMATION = "purge all"
 
 @dataclass(frozen=True, slots=True)
 class PurgeRequest:
-    """What an operator names; all members given must match. `everything` needs `confirm` to be "purge all".
+    """What an operator names; all members given must match. `everything` needs `confirm` to be "purge all", but for a dry run.
 
     prompt: that prompt in any partition. similar_to: prompts whose cosine to it is ≥ `similarity` (default 0.92).
     older_than: seconds since the entry was generated. dry_run: count and change nothing.
@@ -54,7 +54,7 @@ class Purger:
     """Deletes entries from every tier of this node.
 
     forget: makes single-flight drop generations in flight that fall under the predicate, so that nobody joins them any more.
-    catch_up: makes the index follow the change feed to its end.
+    catch_up: makes the index follow the change feed to its end. operations: the names that an entry can have.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Purger:
         catch_up: Callable[[], Awaitable[None]],
         hook: Hook,
         default_similarity: float,
+        operations: Collection[str] = ("images", "chat"),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -76,10 +77,14 @@ class Purger:
         self._catch_up = catch_up
         self._hook = hook
         self._default_similarity = default_similarity
+        self._operations = operations
         self._now = now
 
     async def purge(self, request: PurgeRequest) -> PurgeResult:
-        """Purges, or counts for a dry run. Raises InvalidRequest where nothing is named or `all` isn't confirmed."""
+        """Purges, or counts for a dry run. Raises InvalidRequest where nothing is named or `all` isn't confirmed.
+
+        An unknown operation is refused too: a count of 0 would read as "it's gone".
+        """
         predicate = await self._predicate(request)
         if request.dry_run:
             return PurgeResult(await self._store.count(predicate), dry_run=True)
@@ -91,9 +96,15 @@ class Purger:
         return PurgeResult(purged.count, dry_run=False, number=purged.number)
 
     async def _predicate(self, request: PurgeRequest) -> PurgePredicate:
-        if request.everything and request.confirm != CONFIRMATION:
+        if request.everything and not request.dry_run and request.confirm != CONFIRMATION:
             raise InvalidRequest(
                 f'purging all entries needs "confirm": "{CONFIRMATION}"', param="confirm", code="confirmation_required"
+            )
+        if request.operation is not None and request.operation not in self._operations:
+            raise InvalidRequest(
+                f"operation must be one of: {', '.join(sorted(self._operations))}",
+                param="operation",
+                code="unknown_operation",
             )
         if request.similarity is not None and request.similar_to is None:
             raise InvalidRequest("similarity needs similar_to: the prompt to compare with", param="similarity")

@@ -35,6 +35,7 @@ from cache_service.upstream.memory import CallsOut, CapacityQueue, Clock, Place,
 from cache_service.upstream.openai import Answer, CallFailed, Transport
 from cache_service.upstream.retry import (
     FREE,
+    MAYBE_PAID,
     PACED,
     TRANSIENT,
     Elsewhere,
@@ -79,7 +80,7 @@ class _Progress:
     attempts: int = 0
     calls: int = 0
     refusals: int = 0
-    timeouts: int = 0
+    maybe_paid: int = 0
     queued: float = 0.0
     fault: Fault | None = None
 
@@ -88,7 +89,7 @@ class _Progress:
         self.fault = fault
         self.refusals += fault.kind in PACED
         self.attempts += fault.kind not in FREE
-        self.timeouts += fault.kind is FaultKind.TIMEOUT
+        self.maybe_paid += fault.kind in MAYBE_PAID
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,7 +185,7 @@ class UpstreamCaller:
                 outcome,
                 attempts=progress.attempts,
                 most_attempts=self._max_attempts,
-                timeouts=progress.timeouts,
+                maybe_paid=progress.maybe_paid,
                 draw=self._random(),
             )
             match step:
@@ -256,14 +257,16 @@ class UpstreamCaller:
         if self._attempt_timeout is not None:
             timeout = min(timeout, self._attempt_timeout)
         secret = bill.ticket.named_key.secret
+        begun = False
         try:
             async with asyncio.timeout(timeout):
                 opening = self._transport.open(call.method, call.path, call.body, secret, within=timeout)
                 answer = await connection.enter_async_context(opening)
+                begun = True
                 bill.told = read_told(answer.headers)
                 return await self._judge(call, answer)
         except CallFailed as failed:
-            return Fault(failed.kind, failed.detail)
+            return Fault(_as_far_as_it_got(failed.kind, begun=begun), failed.detail)
         except TimeoutError:
             return Fault(FaultKind.TIMEOUT, f"the upstream didn't answer within {timeout:.1f} s")
 
@@ -304,7 +307,7 @@ class UpstreamCaller:
                 async with asyncio.timeout(max(0.0, call.deadline - self._clock())):
                     piece = await anext(begun.answer.pieces, None)
         except CallFailed as failed:
-            bill.fault = Fault(failed.kind, failed.detail)
+            bill.fault = Fault(_as_far_as_it_got(failed.kind, begun=True), failed.detail)
         except TimeoutError:
             bill.fault = Fault(FaultKind.TIMEOUT, "the upstream's stream didn't end before the deadline")
         else:
@@ -358,6 +361,11 @@ class _Bill:
                 tokens=tokens or 0,
             )
         )
+
+
+def _as_far_as_it_got(kind: FaultKind, *, begun: bool) -> FaultKind:
+    """An answer that began had been worked for, so that losing the rest of it is another thing than getting none."""
+    return FaultKind.CUT if begun and kind is FaultKind.BROKEN else kind
 
 
 def _error(fault: Fault, *, retry_after: float | None = None) -> UpstreamError:

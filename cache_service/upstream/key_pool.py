@@ -283,7 +283,7 @@ class KeyPools:
                 if pause:
                     pool.model(model).rate.hold(now + pause)
                 key.fail(now)
-            case FaultKind.NOT_SENT | FaultKind.BROKEN:
+            case FaultKind.NOT_SENT | FaultKind.BROKEN | FaultKind.CUT:
                 key.fail(now)
             case FaultKind.QUOTA:
                 pool.out = _Out(fault, now + PROBE_EVERY)

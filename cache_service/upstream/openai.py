@@ -26,6 +26,10 @@ MOST_HEADERS = 200
 """A real answer has about 30. Their size is bounded by h11 (100 KiB)."""
 DECODED_STEP = 256 * 1024
 """Bytes that decompression may produce at once: a gzip bomb is met before it unfolds (1 KiB holds up to 1 MiB)."""
+MOST_UNFOLDING = 200
+UNFOLDING_FREE = 1024 * 1024
+"""No answer may be more than so many times as large as what came over the wire, beyond its first MiB. JSON of base64 shrinks to
+about three quarters and text to a tenth; deflate can do 1,032 times (zlib.net/zlib_tech.html), which only a bomb does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,12 +142,19 @@ class OpenAITransport:
         await self._client.aclose()
 
     async def _pieces(self, response: httpx.Response) -> AsyncGenerator[bytes]:
-        room = self._max_answer_bytes
+        room, allowed = self._max_answer_bytes, UNFOLDING_FREE
         decoder = _Decoder(response.headers.get("content-encoding", "identity"))
         with _mapped_errors():
             async for raw in response.aiter_raw():
+                allowed += len(raw) * MOST_UNFOLDING
                 for piece in decoder.decode(raw):
                     room -= len(piece)
+                    allowed -= len(piece)
+                    if allowed < 0:
+                        raise CallFailed(
+                            FaultKind.ANSWER_TOO_LARGE,
+                            f"the upstream's answer unfolds to over {MOST_UNFOLDING} times its size",
+                        )
                     if room < 0:
                         raise CallFailed(
                             FaultKind.ANSWER_TOO_LARGE, f"the upstream's answer exceeds {self._max_answer_bytes} bytes"

@@ -4,8 +4,8 @@ An error is judged by `error.code`, then `error.type`, then the HTTP status; the
 upstream tells is obeyed to the millisecond and never shortened; where it tells none, the wait is drawn from
 [0, min(8, 0.5 * 2^n)] s (full jitter, Brooker, "Exponential Backoff And Jitter").
 
-There is no idempotency key, so a call whose answer was lost may be paid twice. That is why a time-out is repeated at most
-once, why an answer that was too large isn't asked for again, and why repeats have a budget: a tenth of the traffic.
+There is no idempotency key, so a call whose answer was lost may be paid twice. That is why a time-out, or an answer that broke
+off after it began, is repeated at most once, why an answer that was too large isn't asked for again, and why repeats have a budget: a tenth of the traffic.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class FaultKind(StrEnum):
     REDIRECT = "redirect"
     NOT_SENT = "not_sent"
     BROKEN = "broken"
+    CUT = "cut"
     ANSWER_TOO_LARGE = "answer_too_large"
     TIMEOUT = "timeout"
 
@@ -119,7 +120,7 @@ NEXT_KEY = PACED | {FaultKind.QUOTA, FaultKind.KEY}
 ANOTHER_POOL = frozenset({FaultKind.MODEL, FaultKind.TOO_LARGE})
 FREE = NEXT_KEY | ANOTHER_POOL
 """These cost no attempt."""
-BACK_OFF = frozenset({FaultKind.OVERLOADED, FaultKind.NOT_SENT, FaultKind.BROKEN})
+BACK_OFF = frozenset({FaultKind.OVERLOADED, FaultKind.NOT_SENT, FaultKind.BROKEN, FaultKind.CUT})
 TRANSIENT = NEXT_KEY | {FaultKind.OVERLOADED}
 """After these the same request may succeed later."""
 
@@ -127,8 +128,10 @@ BACKOFF_BASE = 0.5
 BACKOFF_MOST = 8.0
 """Seconds; both as the official client has them."""
 LEAST_REFUSAL_WAIT = 0.05
-TIMEOUTS_REPEATED = 1
-"""A call that was given up unanswered is repeated so many times: each repeat may be paid twice."""
+MAYBE_PAID = frozenset({FaultKind.TIMEOUT, FaultKind.CUT})
+"""The upstream was at work, or had ended its work, when the call was lost."""
+MAYBE_PAID_REPEATED = 1
+"""Such calls are repeated so many times, whichever of the two they were: each repeat may be paid twice."""
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, wall_clock: float) -> Fault:
@@ -184,10 +187,11 @@ def only_error(body: bytes) -> Mapping[str, Any] | None:
     return error if error and not json.loads(body).keys() & {"data", "choices", "output"} else None
 
 
-def next_step(fault: Fault, *, attempts: int, most_attempts: int, timeouts: int, draw: float) -> Step:
+def next_step(fault: Fault, *, attempts: int, most_attempts: int, maybe_paid: int, draw: float) -> Step:
     """What to do after a fault.
 
-    attempts: calls that count, this one included. timeouts: those that timed out, this one included. draw: from [0, 1).
+    attempts: calls that count, this one included. maybe_paid: those of a kind in MAYBE_PAID, this one
+    included. draw: from [0, 1).
     """
     if fault.kind in ANOTHER_POOL:
         return Elsewhere(exclude=True)
@@ -196,8 +200,10 @@ def next_step(fault: Fault, *, attempts: int, most_attempts: int, timeouts: int,
         return Elsewhere(exclude=fault.should_retry is False and fault.kind in PACED)
     if fault.should_retry is False or attempts >= most_attempts:
         return GiveUp()
+    if fault.kind in MAYBE_PAID and maybe_paid > MAYBE_PAID_REPEATED:
+        return GiveUp()
     if fault.kind is FaultKind.TIMEOUT:
-        return Repeat(0.0) if timeouts <= TIMEOUTS_REPEATED else GiveUp()
+        return Repeat(0.0)  # it has waited long enough
     if fault.kind in BACK_OFF or fault.should_retry:
         return Repeat(max(fault.wait or 0.0, backoff(attempts - 1, draw)))
     return GiveUp()

@@ -40,12 +40,24 @@ def test_warm_purge_and_check_through_the_running_service(server: Server, tmp_pa
 def test_without_a_service_the_commands_work_by_themselves(tmp_path: Path) -> None:
     data = tmp_path / "data"
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('"a red fox in snow"\n{"prompt": ""}\n')
+    prompts.write_text(
+        '"a red fox in snow"\n{"prompt": ""}\n{"prompt": "\\ud800"}\n{"prompt": "a", "seed": NaN}\n{"prompt": "a", "model": ["b"]}\n'
+    )
     warmed = run(data, "warm", str(prompts), "--model", "gpt-image-2", "-p", "size=64x64", "--json")
     report = json.loads(warmed.stdout)
-    assert (warmed.returncode, report["generated"], report["failed"]) == (3, 1, 1)
-    failed = json.loads(Path(report["failures_file"]).read_text())
-    assert failed["line"] == 2
+    assert (warmed.returncode, report["generated"], report["failed"]) == (3, 1, 4)
+    failures = Path(report["failures_file"])
+    assert sorted(json.loads(line)["line"] for line in failures.read_text().splitlines()) == [2, 3, 4, 5]
+    again = run(data, "warm", str(failures), "-p", "size=64x64", "--budget-usd", "1", "--json")
+    assert (again.returncode, json.loads(again.stdout)["failed"]) == (3, 4)
+    prompts.write_text('"a red fox in snow"\n')
+    mended = run(
+        data, "warm", str(prompts), "--model", "gpt-image-2", "-p", "size=64x64", "--budget-usd", "0", "--json"
+    )
+    assert (mended.returncode, json.loads(mended.stdout)["hits"]) == (0, 1)
+    assert not failures.exists()
+    unknown = run(data, "purge", "--operation", "video", "--dry-run")
+    assert (unknown.returncode, "chat, images" in unknown.stderr) == (1, True)
     assert json.loads(run(data, "purge", "--all", "--yes", "--json").stdout)["count"] == 1
     assert run(data, "purge").returncode == 1
     checked = run(data, "check", "--fix", "--json")

@@ -401,6 +401,57 @@ async def test_a_stream_that_breaks_off_says_so() -> None:
     assert pieces.closed
 
 
+CHUNK = b'data: {"choices":[{"delta":{"content":"data: [DONE] \\n event: error"}}]}\n\n'
+COMPLETED = b'event: image_generation.completed\ndata: {"type":"image_generation.completed","b64_json":"AAAA"}\n\n'
+PARTIAL = (
+    b'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image","b64_json":"AAAA"}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "pieces"),
+    [
+        (CHAT, [CHUNK]),
+        (CHAT, []),
+        (CHAT, [CHUNK, CHUNK[:20]]),
+        (CHAT, [CHUNK[:-1]]),
+        (IMAGES, [PARTIAL]),
+        (IMAGES, [PARTIAL, COMPLETED[:20]]),
+    ],
+)
+async def test_a_stream_that_ends_without_its_last_event_says_so(path: str, pieces: list[bytes]) -> None:
+    """An upstream that closes properly in the middle; the event can be read although the cut was inside a line."""
+    bench = make_bench()
+    _stream(bench, _Pieces(pieces))
+    async with bench.client() as client:
+        response = await client.post(path, json={**BODIES[path], "stream": True})
+    assert response.content.startswith(b"".join(pieces))
+    last = response.text.strip().split("\n\n")[-1]
+    assert json.loads(last.strip().removeprefix("data: "))["error"]["code"] == "upstream_unreachable"
+
+
+@pytest.mark.parametrize(
+    ("path", "whole"),
+    [
+        (CHAT, CHUNK + b"data: [DONE]\n\n"),
+        (CHAT, CHUNK + b"data: [DONE]"),
+        (CHAT, CHUNK.replace(b"\n", b"\r\n") + b"data:[DONE]\r\n\r\n"),
+        (CHAT, CHUNK + b'data: {"error":{"message":"overloaded"}}\n\n'),
+        (IMAGES, PARTIAL + COMPLETED),
+        (IMAGES, b'data: {"type": "image_generation.completed"}\n\n'),
+        (IMAGES, PARTIAL + b'event: error\ndata: {"type":"error"}\n\n'),
+    ],
+)
+async def test_a_whole_stream_stays_as_it_is_however_it_is_cut_into_pieces(path: str, whole: bytes) -> None:
+    """Also one that the upstream ended with an error event of its own."""
+    for size in (1, 7, 1000):
+        bench = make_bench()
+        _stream(bench, _Pieces([whole[at : at + size] for at in range(0, len(whole), size)]))
+        async with bench.client() as client:
+            response = await client.post(path, json={**BODIES[path], "stream": True})
+        assert response.content == whole
+
+
 async def test_a_stream_is_closed_when_its_client_goes() -> None:
     """The next piece isn't waited for; nothing stays in flight."""
     bench = make_bench()

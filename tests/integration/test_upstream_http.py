@@ -119,6 +119,13 @@ async def test_an_answer_that_stays_broken_is_an_error() -> None:
     async with scripted_server(raw(HALF, close=True)) as server, calling(server.url) as upstream:
         with pytest.raises(UpstreamUnreachable):
             await body_of(upstream, image())
+    assert len(server.received) == 2, "each may have been paid"
+
+
+async def test_connections_closed_before_an_answer_are_tried_three_times() -> None:
+    async with scripted_server(raw(b"", close=True)) as server, calling(server.url) as upstream:
+        with pytest.raises(UpstreamUnreachable):
+            await body_of(upstream, image())
     assert len(server.received) == 3
 
 
@@ -211,6 +218,17 @@ async def test_an_answer_over_the_limit_is_cut_off_and_not_asked_for_again(bomb:
         with pytest.raises(UpstreamUnreachable, match="exceeds 1000000 bytes"):
             await body_of(upstream, image())
     assert len(server.received) == 1
+
+
+async def test_a_gzip_bomb_is_refused_long_before_the_limit() -> None:
+    """What no honest answer compresses to isn't worth 256 MiB of memory; text that compresses well is let through."""
+    honest = b"".join(b'{"number": %d}' % number for number in range(200_000))
+    scripts = [answer(gzip.compress(body), content_encoding="gzip") for body in (b"0" * 5_000_000, honest)]
+    async with scripted_server(*scripts) as server, calling(server.url) as upstream:
+        with pytest.raises(UpstreamUnreachable, match="200 times"):
+            await body_of(upstream, image())
+        assert await body_of(upstream, image()) == honest
+    assert len(server.received) == 2
 
 
 def test_a_gzip_bomb_is_never_unfolded_at_once() -> None:

@@ -39,6 +39,13 @@ async def test_what_is_named_is_purged_or_counted(
     assert bench.store.predicates == [("count" if dry_run else "purge", predicate)]
 
 
+async def test_all_may_be_counted_without_a_confirmation(bench: Bench) -> None:
+    async with bench.client(ADMIN_TOKEN) as client:
+        response = await client.post("/admin/purge", json={"all": True, "dry_run": True})
+    assert response.status_code == 200
+    assert bench.store.predicates == [("count", PurgePredicate(everything=True))]
+
+
 async def test_prompts_like_one_are_purged(bench: Bench) -> None:
     """By the embedding of the prompt that is named."""
     async with bench.client(ADMIN_TOKEN) as client:
@@ -55,6 +62,9 @@ async def test_prompts_like_one_are_purged(bench: Bench) -> None:
         ({"dry_run": True}, None, "name what to purge"),
         ({"all": False}, None, "name what to purge"),
         ({"all": True}, "confirm", "purge all"),
+        ({"all": True, "dry_run": False}, "confirm", "purge all"),
+        ({"operation": "video"}, "operation", "chat, images"),
+        ({"operation": "video", "dry_run": True}, "operation", "chat, images"),
         ({"all": True, "confirm": "yes"}, "confirm", "purge all"),
         ({"promt": "a"}, "promt", "did you mean 'prompt'?"),
         ({"older": 1}, "older", "did you mean 'older_than'?"),

@@ -104,6 +104,29 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
         list(read_pairs(tmp_path / "p.jsonl"))
 
 
+@pytest.mark.parametrize("damage", ["cut off", "no gzip", "bad block", "bad checksum"])
+def test_a_damaged_gzip_is_a_clear_error(tmp_path: Path, damage: str) -> None:
+    whole = gzip.compress(b'{"a": "x", "b": "y", "same": true}\n' * 1000)
+    damaged = {
+        "cut off": whole[:-12],
+        "no gzip": b"no gzip at all",
+        "bad block": whole[:10] + b"\xff" * 20 + whole[30:],
+        "bad checksum": whole[:-8] + b"\0" * 8,
+    }
+    (tmp_path / "p.jsonl.gz").write_bytes(damaged[damage])
+    with pytest.raises(ConfigurationError, match=r"p\.jsonl\.gz"):
+        list(read_pairs(tmp_path / "p.jsonl.gz"))
+
+
+@pytest.mark.parametrize("operation", ["images", "chat"])
+async def test_half_a_surrogate_pair_is_a_refused_request(tmp_path: Path, operation: str) -> None:
+    (tmp_path / "p.jsonl").write_text(r'{"a": "\ud800", "b": "\ud800", "same": true, "category": "\ud800"}')
+    (pair,) = read_pairs(tmp_path / "p.jsonl")
+    result = await decide(pair, operation=operation, embedder=FakeEmbedder())
+    assert (result.total.pairs, result.total.hits) == (1, 0)
+    json.dumps(result.as_json(), ensure_ascii=False).encode()
+
+
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no-such"):
         list(read_pairs(tmp_path / "no-such.jsonl.gz"))

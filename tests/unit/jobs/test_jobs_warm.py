@@ -9,7 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from cache_service import bootstrap
+from cache_service.cli import app
 from cache_service.errors import ConfigurationError
 from cache_service.jobs.warm import Row, WarmReport, read_rows, warm
 
@@ -59,9 +62,24 @@ def test_csv_has_parameters_as_columns_and_prompts_over_several_lines(tmp_path: 
     ]
 
 
+def test_a_csv_cell_that_is_no_number_of_json_stays_text(tmp_path: Path) -> None:
+    text = "prompt,seed,style,size\na fox,nan,inf,1.5\n"
+    (row,) = read_rows(write(tmp_path, "p.csv", text), operation="images", defaults={})
+    assert row.request == {"prompt": "a fox", "seed": "nan", "style": "inf", "size": 1.5}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("p.txt", "\n"), ("p.jsonl", '"a"\n{broken'), ("p.jsonl", "3"), ("p.csv", "words\nx\n"), ("p.csv", "")],
+    [
+        ("p.txt", "\n"),
+        ("p.jsonl", '"a"\n{broken'),
+        ("p.jsonl", "3"),
+        ("p.csv", "words\nx\n"),
+        ("p.csv", ""),
+        ("p.jsonl", "9" * 5000),
+        ("p.jsonl", "[" * 100_000),
+        ("p.csv", "prompt\n" + "x" * 200_000),
+    ],
 )
 def test_a_file_that_holds_no_prompts_is_refused_naming_it(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
@@ -91,11 +109,21 @@ class Service:
 
 
 async def warmed(service: Service, prompts: list[str], **how: Any) -> WarmReport:
-    settings: dict[str, Any] = {"concurrency": 1, "budget_usd": None, "dry_run": False, "stop": asyncio.Event()} | how
+    settings: dict[str, Any] = {
+        "concurrency": 1,
+        "budget_usd": None,
+        "dry_run": False,
+        "stop": asyncio.Event(),
+        "estimate": lambda *_: service.usd,
+    } | how
     rows = [Row(n, "images", {"prompt": prompt}) for n, prompt in enumerate(prompts, 1)]
-    transport = httpx.MockTransport(service)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        return await warm(rows, client, estimate=lambda *_: service.usd, progress=lambda _: None, **settings)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)  # lets the other workers in, as a network would
+        return service(request)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://service") as client:
+        return await warm(rows, client, progress=lambda _: None, **settings)
 
 
 async def test_running_it_again_resumes_for_nothing() -> None:
@@ -112,6 +140,97 @@ async def test_the_budget_is_never_overrun(concurrency: int) -> None:
     report = await warmed(service, list("abcdefgh"), budget_usd=3.5, concurrency=concurrency)
     assert len(service.generated) == 3
     assert (report.generated, report.skipped, report.stopped) == (3, 5, "budget")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+async def test_each_run_with_a_budget_gets_further(concurrency: int) -> None:
+    """What an earlier run stored takes nothing of a later run's budget."""
+    service, prompts = Service(usd=0.25), [f"prompt {n}" for n in range(40)]
+    for run in range(3):
+        report = await warmed(service, prompts, budget_usd=1.0, concurrency=concurrency)
+        assert (report.hits, report.generated, report.skipped) == (4 * run, 4, 36 - 4 * run)
+        assert report.usd == 1.0
+    assert (await warmed(service, prompts[:12], budget_usd=0.0, concurrency=concurrency)).hits == 12
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+async def test_a_refused_row_waits_for_those_that_cost_less_than_reserved(concurrency: int) -> None:
+    """A budget of 1 with estimates of 0.5 and prices of 0.125: 0.625 are paid before 0.5 more don't fit."""
+    service = Service(usd=0.125)
+    report = await warmed(
+        service, [str(n) for n in range(20)], budget_usd=1.0, concurrency=concurrency, estimate=lambda *_: 0.5
+    )
+    assert (report.generated, report.skipped, report.stopped) == (5, 15, "budget")
+
+
+async def test_with_a_budget_what_has_no_price_is_not_begun_unless_allowed() -> None:
+    def estimate(_: str, request: Any) -> float | None:
+        return None if request["prompt"] == "unpriced" else 1.0
+
+    service = Service()
+    report = await warmed(service, ["unpriced", "a"], budget_usd=5.0, estimate=estimate)
+    assert (report.generated, report.skipped, report.unknown_price, service.generated) == (1, 1, 1, ["a"])
+    report = await warmed(service, ["unpriced"], budget_usd=5.0, estimate=estimate, allow_unknown_price=True)
+    assert (report.generated, report.skipped) == (1, 0)
+    assert (await warmed(service, ["unpriced"], budget_usd=5.0, estimate=estimate)).hits == 1
+
+
+@pytest.mark.parametrize("how", [{}, {"budget_usd": 9.0}, {"dry_run": True}])
+async def test_a_row_that_can_not_be_sent_fails_alone(how: dict[str, Any]) -> None:
+    service = Service()
+    requests: list[dict[str, Any]] = [{"prompt": "\ud800"}, {"prompt": "b", "seed": float("nan")}, {"prompt": "c"}]
+    rows = [Row(n, "images", request) for n, request in enumerate(requests, 1)]
+    settings: dict[str, Any] = {"budget_usd": None, "dry_run": False} | how
+    async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as client:
+        report = await warm(
+            rows,
+            client,
+            concurrency=2,
+            estimate=lambda *_: 1.0,
+            stop=asyncio.Event(),
+            progress=lambda _: None,
+            **settings,
+        )
+    assert (report.failed, report.generated) == (2, 1)
+    assert [failure["line"] for failure in report.failures] == [1, 2]
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"cache": null}'])
+async def test_an_answer_that_is_not_the_service_s_fails_the_row(answer: bytes) -> None:
+    for status in (200, 500):
+        odd: Any = lambda _, status=status: httpx.Response(status, content=answer)  # noqa: E731
+        odd.usd = 1.0
+        assert (await warmed(odd, ["a", "b"])).failed == 2
+
+
+def test_the_estimate_counts_every_answer_and_takes_no_nonsense() -> None:
+    estimate = bootstrap.estimate_usd()
+    chat = {"model": "gpt-6-luna", "messages": [], "max_tokens": 1000}
+    one, three = estimate("chat", chat), estimate("chat", chat | {"n": 3})
+    assert one is not None
+    assert three is not None
+    assert three > 2.9 * one > 0
+    negative = estimate("chat", chat | {"max_tokens": -5_000_000})
+    assert negative is not None
+    assert negative > 0
+    image = {"model": "gpt-image-2", "size": "1024x1024", "quality": "low"}
+    assert estimate("images", image | {"n": -4}) == estimate("images", image)
+    for odd in (["a"], {}, 3, None):
+        assert estimate("images", {"model": odd, "size": odd}) is None
+        assert estimate("chat", {"model": odd, "max_tokens": odd}) is None
+        assert estimate("images", image | {"size": odd, "quality": odd, "n": odd}) is not None
+
+
+def test_where_failures_can_not_be_written_nothing_is_begun(tmp_path: Path) -> None:
+    prompts = write(tmp_path, "p.jsonl", '"a fox"')
+    for place in (tmp_path / "no-such" / "x", prompts):
+        result = CliRunner().invoke(
+            app, ["warm", str(prompts), "--failures", str(place), "--set", f"data_dir={tmp_path}/d"]
+        )
+        assert isinstance(result.exception, ConfigurationError)
+        assert "--failures" in str(result.exception)
+    assert prompts.read_text() == '"a fox"'
+    assert not (tmp_path / "d").exists()
 
 
 async def test_a_dry_run_counts_money_and_generates_nothing() -> None:

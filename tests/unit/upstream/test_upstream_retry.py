@@ -189,8 +189,8 @@ def test_a_200_with_a_result_or_without_an_error_is_no_error(body: bytes) -> Non
     assert only_error(body) is None
 
 
-def step(kind: FaultKind, attempts: int = 1, timeouts: int = 0, draw: float = 0.5, **known: Any) -> object:
-    return next_step(Fault(kind, "", **known), attempts=attempts, most_attempts=3, timeouts=timeouts, draw=draw)
+def step(kind: FaultKind, attempts: int = 1, maybe_paid: int = 0, draw: float = 0.5, **known: Any) -> object:
+    return next_step(Fault(kind, "", **known), attempts=attempts, most_attempts=3, maybe_paid=maybe_paid, draw=draw)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,7 @@ def step(kind: FaultKind, attempts: int = 1, timeouts: int = 0, draw: float = 0.
         (FaultKind.OVERLOADED, Repeat(0.25)),
         (FaultKind.NOT_SENT, Repeat(0.25)),
         (FaultKind.BROKEN, Repeat(0.25)),
+        (FaultKind.CUT, Repeat(0.25)),
         (FaultKind.PERMANENT, GiveUp()),
         (FaultKind.REDIRECT, GiveUp()),
         (FaultKind.ANSWER_TOO_LARGE, GiveUp()),
@@ -219,10 +220,12 @@ def test_every_kind_of_fault_has_a_next_step() -> None:
         assert isinstance(step(kind), (Elsewhere, Repeat, GiveUp))
 
 
-def test_an_unanswered_call_is_repeated_once_and_no_more() -> None:
-    """It may have been paid already."""
-    assert step(FaultKind.TIMEOUT, timeouts=1) == Repeat(0.0)
-    assert step(FaultKind.TIMEOUT, attempts=2, timeouts=2) == GiveUp()
+def test_a_call_that_may_have_been_paid_is_repeated_once_and_no_more() -> None:
+    """Whether it wasn't answered or its answer was cut."""
+    assert step(FaultKind.TIMEOUT, maybe_paid=1) == Repeat(0.0)
+    assert step(FaultKind.TIMEOUT, attempts=2, maybe_paid=2) == GiveUp()
+    assert step(FaultKind.CUT, attempts=2, maybe_paid=2) == GiveUp()
+    assert step(FaultKind.BROKEN, attempts=2, maybe_paid=0) != GiveUp()
 
 
 def test_attempts_are_bounded() -> None:
