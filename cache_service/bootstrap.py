@@ -75,9 +75,15 @@ def operations(catalog: Catalog) -> Mapping[str, Operation]:
     return {operation.name: operation for operation in (images, chat)}
 
 
-def verifier() -> Verifier:
-    """The verifier in force."""
-    return RulesVerifier()
+async def verifier(settings: Settings) -> Verifier:
+    """The verifier in force, loaded. Raises VerificationError."""
+    if settings.verifier == "rules":
+        return RulesVerifier()
+    from cache_service.verification.artefacts import load
+    from cache_service.verification.learned import LearnedVerifier
+
+    models = models_dir(settings)
+    return await asyncio.to_thread(lambda: LearnedVerifier(RulesVerifier(), load(models)))
 
 
 async def embedder(settings: Settings) -> Embedder:
@@ -144,7 +150,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
                 embedder=embeddings,
                 index=index,
                 store=store,
-                verifier=verifier(),
+                verifier=await verifier(settings),
                 hook=metrics,
                 candidates=settings.search_candidates,
                 embed_timeout=settings.embed_timeout,
@@ -230,7 +236,7 @@ async def evaluate(settings: Settings, pairs: Path, *, operation: str) -> Evalua
             read_pairs(pairs),
             kinds[operation],
             embedder=embeddings,
-            verifier=verifier(),
+            verifier=await verifier(settings),
             threshold=settings.threshold,
         )
     finally:
