@@ -19,7 +19,7 @@ EDGE: Final = 4000
 MOMENTS: Final = {
     "en": "today, today's, tonight, tomorrow, yesterday, now, nowadays, currently, current, latest, newest, recent, recently, upcoming, "
     "forecast, weather, news, headlines, right now, at the moment, this morning, this afternoon, this evening, this week, this weekend, "
-    "this month, this year, next week, last week, so far, as of, up to date, stock price, share price, exchange rate, what time is it, "
+    "this month, this year, next week, last week, so far, up to date, stock price, share price, exchange rate, what time is it, "
     "what day is it, what is the time, what's the time, what is the date, what's the date",
     "de": "heute, heutige, heutigen, jetzt, gerade, derzeit, momentan, aktuell, aktuelle, aktuellen, aktueller, aktuelles, neueste, "
     "neuesten, neuester, neuestes, kürzlich, morgen, gestern, wetter, nachrichten, wie spät, wieviel uhr, wie viel uhr, aktienkurs, "
