@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -196,8 +198,9 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             admin_token=settings.admin_token or data.admin_token(),
             not_ready=lambda: [reason for reason in (store.failed, blobs.failed) if reason],
             announce=data.announce,
+            generating=lambda: len(flights),
         )
-        stack.push_async_callback(_drain, flights, settings.shutdown_grace)
+        stack.push_async_callback(_drain, flights, service)
         yield service
 
 
@@ -253,19 +256,16 @@ async def client(settings: Settings, *, admin: bool) -> AsyncIterator[httpx.Asyn
                 f"process {holder.pid} holds {settings.data_dir} and serves nothing; wait for it to end"
             )
         token = settings.admin_token or DataDirectory(settings.data_dir).admin_token()
-        async with httpx.AsyncClient(
-            base_url=holder.url, headers=_headers(settings, token, admin=admin), **_PATIENT
-        ) as remote:
+        headers = _headers(settings, token, holder.url, admin=admin)
+        async with httpx.AsyncClient(base_url=holder.url, headers=headers, **_PATIENT) as remote:
             yield remote
         return
     from cache_service.api.app import create_app
 
     async with open_service(settings) as service:
         transport = httpx.ASGITransport(create_app(service))
-        headers = _headers(settings, service.admin_token, admin=admin)
-        async with httpx.AsyncClient(
-            base_url="http://127.0.0.1", headers=headers, transport=transport, **_PATIENT
-        ) as local:
+        headers = _headers(settings, service.admin_token, _HERE, admin=admin)
+        async with httpx.AsyncClient(base_url=_HERE, headers=headers, transport=transport, **_PATIENT) as local:
             yield local
 
 
@@ -300,15 +300,35 @@ def simulate(*, host: str, port: int, latency: str, strict: bool, tier: int | No
     try:
         seconds = "real" if latency == "real" else float(latency)
     except ValueError:
-        raise ConfigurationError(f"latency {latency!r}: expected seconds or `real`") from None
+        seconds = -1.0
+    if seconds != "real" and not 0 <= seconds < math.inf:
+        raise ConfigurationError(f"--latency {latency}: expected seconds from 0, or `real`")
     config = SimulatorConfig(latency=seconds, strict=strict)
-    run(replace(config, pools=tier_pools(tier)) if tier else config, host, port)
+    try:
+        run(replace(config, pools=tier_pools(tier)) if tier else config, host, port)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"the simulator can't listen on {host}:{port}: {reason}; choose another --port or --host"
+        ) from error
 
 
 _PATIENT: dict[str, Any] = {"timeout": httpx.Timeout(660.0, connect=10.0), "trust_env": False}
 
+_HERE = "http://127.0.0.1"
 
-def _headers(settings: Settings, admin_token: SecretStr, *, admin: bool) -> dict[str, str]:
+
+def _headers(settings: Settings, admin_token: SecretStr, url: str, *, admin: bool) -> dict[str, str]:
+    """Who asks, and by which name: one that the service answers to, where the address it was found at isn't one."""
+    headers = _authorization(settings, admin_token, admin=admin)
+    host = url.partition("://")[2]
+    allowed = [name.lower() for name in settings.allowed_hosts]
+    if allowed and host.rpartition(":")[0].lower() not in allowed and host.lower() not in allowed:
+        headers["host"] = allowed[0]
+    return headers
+
+
+def _authorization(settings: Settings, admin_token: SecretStr, *, admin: bool) -> dict[str, str]:
     if admin:
         return {"authorization": f"Bearer {admin_token.get_secret_value()}"}
     if settings.client_keys:
@@ -419,7 +439,11 @@ def _in_background(stack: contextlib.AsyncExitStack, work: Any) -> None:
     stack.push_async_callback(end)
 
 
-async def _drain(flights: SingleFlight[Outcome], grace: float) -> None:
+async def _drain(flights: SingleFlight[Outcome], service: Service) -> None:
+    """Waits for generations as long as the server that stops still may; the whole grace where none was serving."""
+    grace = service.settings.shutdown_grace
+    if service.stop_by is not None:
+        grace = max(0.0, service.stop_by - time.monotonic())
     if len(flights):
         log.info("waiting for %d generations in flight", len(flights))
     if late := await flights.drain(grace):

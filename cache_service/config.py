@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -210,6 +211,13 @@ class Settings(BaseModel):
         default="auto", description="`auto`: console on a terminal, else JSON."
     )
 
+    @field_validator("simulator_latency")
+    @classmethod
+    def _seconds(cls, value: float | Literal["real"]) -> float | Literal["real"]:
+        if value != "real" and not 0 <= value < float("inf"):
+            raise ValueError("expected seconds from 0, or `real`")
+        return value
+
     @field_validator("upstream_base_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
@@ -217,6 +225,15 @@ class Settings(BaseModel):
             return None
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
+        try:
+            parts = urlsplit(value)
+            readable = bool(parts.hostname) and parts.port != 0
+        except ValueError:  # brackets that don't pair, a port that is no number
+            readable = False
+        if not readable:
+            raise ValueError("must be http://HOST[:PORT]/PATH or https://…")
+        if "@" in parts.netloc or "?" in value or "#" in value:
+            raise ValueError("may hold no user name, query or fragment; keys have a setting")
         return value.rstrip("/")
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import secrets
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from cache_service.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 TOKEN_FILE = "admin-token"  # noqa: S105  a file's name
 LOCK_FILE = "lock"
@@ -44,7 +48,10 @@ class DataDirectory:
 
     def acquire(self, url: str | None) -> None:
         """Takes the lock until `release` or the process's end. Raises ConfigurationError naming the process that has it."""
-        descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -60,16 +67,25 @@ class DataDirectory:
         self.announce(url)
 
     def announce(self, url: str | None) -> None:
-        """Says where this process answers, once it is known."""
+        """Says where this process answers, once it is known.
+
+        Where that can't be written, on a full disk, the lock holds all the same and the log says what is missing.
+        """
         if self._lock is None:
             return
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, json.dumps({"pid": os.getpid(), "url": url}).encode(), 0)
+        except OSError as error:
+            log.warning(
+                "%s can't be written: %s; commands won't find this process", self.path / LOCK_FILE, error.strerror
+            )
 
     def release(self) -> None:
         """Gives the lock back; idempotent."""
         if self._lock is not None:
-            os.ftruncate(self._lock, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
 
@@ -93,7 +109,13 @@ class DataDirectory:
             os.close(descriptor)
 
     def admin_token(self) -> SecretStr:
-        """The token made at first start, in a file of mode 0600."""
+        """The token made at first start, in a file of mode 0600. Raises ConfigurationError."""
+        try:
+            return self._read_or_make_token()
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._unusable(error) from error
+
+    def _read_or_make_token(self) -> SecretStr:
         path = self.path / TOKEN_FILE
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -104,9 +126,19 @@ class DataDirectory:
                     f"{path} holds no token; delete it and a new one is made at the next start"
                 ) from None
             return SecretStr(token)
-        with os.fdopen(descriptor, "w") as file:
-            token = secrets.token_urlsafe(32)
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        token = secrets.token_urlsafe(32)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(token + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)  # half a token would refuse every later start
+            raise
         return SecretStr(token)
+
+    def _unusable(self, error: Exception) -> ConfigurationError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return ConfigurationError(
+            f"data directory {self.path} can't be used: {reason}; let this user write there, or set CACHE_SERVICE_DATA_DIR"
+        )

@@ -9,9 +9,11 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from types import FrameType
 
 import uvicorn
+from pydantic import SecretStr
 
 from cache_service.bootstrap import open_service
 from cache_service.config import Settings
@@ -34,11 +36,12 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
+    from cache_service.api.access import Access
     from cache_service.api.app import create_app
 
+    Access(settings, settings.admin_token or SecretStr(""))  # refuses open addresses before anything is opened
     listener = _listen(settings)
-    host, port = settings.host, listener.getsockname()[1]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = _announced(settings.host, listener.getsockname()[1])
     async with open_service(settings, url=None) as service:
         server = _Server(
             uvicorn.Config(
@@ -49,7 +52,6 @@ async def _serve(settings: Settings) -> int:
                 lifespan="off",
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=int(settings.shutdown_grace),
             ),
             service,
             url,
@@ -63,7 +65,12 @@ async def _serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does, and that it is draining before it stops."""
+    """Says where it listens once it does, and goes on listening while it drains.
+
+    Uvicorn's own stop closes the socket first, so that probes fail although the process works on. Here the first signal
+    leaves the socket open until nothing is in flight or the grace has passed; only then uvicorn stops. A second signal
+    moves that deadline, which is one for requests and generations, to now.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service, url: str) -> None:
         super().__init__(config)
@@ -77,30 +84,57 @@ class _Server(uvicorn.Server):
         log.info("serving at %s; the data is in %s", self._url, self._service.settings.data_dir)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, a second one stops at once."""
-        self._service.draining = True
+        """The first signal drains, a second one stops at once. Either ends with exit code 0, not by the signal."""
         log.info("stopping on %s", signal.Signals(sig).name)
-        super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # a stop as told ends with exit code 0, not by the signal
+        if self._service.stop_by is None:
+            self.drain()
+        else:
+            self._service.stop_by = time.monotonic()
+            self.should_exit = self.force_exit = True
+
+    def drain(self) -> None:
+        """Stops once what is in flight has ended, or at the end of the grace. Idempotent."""
+        if self._service.stop_by is None:
+            self._service.draining = True
+            self._service.stop_by = time.monotonic() + self._service.settings.shutdown_grace
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to leave the main loop; asked ten times a second."""
+        by = self._service.stop_by
+        if by is not None and (time.monotonic() >= by or not (self._service.in_flight or self._service.generating())):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Closes the socket and idle connections, and cuts off at the deadline what still runs."""
+        left = max(0.0, (self._service.stop_by or 0.0) - time.monotonic())
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # asyncio takes fractions
+        await super().shutdown(sockets=sockets)
 
 
-async def _watch_storage(service: Service, server: uvicorn.Server) -> None:
+async def _watch_storage(service: Service, server: _Server) -> None:
     """Stops serving once nothing can be stored any more; what is in flight is still answered."""
     while True:
         await asyncio.sleep(1.0)
         if reasons := service.not_ready():
             log.critical("%s", "; ".join(reasons))
-            service.draining = True
-            server.should_exit = True
+            server.drain()
             return
 
 
+def _announced(host: str, port: int) -> str:
+    """Where commands on this machine reach the service: a wildcard is an address to listen on, not one to connect to."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def _listen(settings: Settings) -> socket.socket:
+    host = settings.host.strip("[]")
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host.strip("[]"), settings.port))
+        listener.bind((host, settings.port))
     except OSError as error:
         listener.close()
         raise ConfigurationError(

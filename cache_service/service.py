@@ -45,7 +45,8 @@ class Service:
 
     hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
     not_ready: why nothing can be stored any more until a restart; empty while all is well. draining: the process is to stop.
-    announce: says in the data directory's lock where the service answers.
+    announce: says in the data directory's lock where the service answers. stop_by: on the monotonic clock, when whatever is in
+    flight is cut off; None while nobody has asked the process to stop. generating: how many generations run.
     """
 
     settings: Settings
@@ -61,4 +62,6 @@ class Service:
     not_ready: Callable[[], list[str]]
     announce: Callable[[str | None], None]
     draining: bool = False
+    stop_by: float | None = None
+    generating: Callable[[], int] = lambda: 0
     in_flight: set[object] = field(default_factory=set)

@@ -22,6 +22,7 @@ from cache_service.api.problems import (
     GENERATION_ROUTES,
     MisdirectedRequest,
     Overloaded,
+    Stopping,
     render_error,
 )
 from cache_service.errors import BodyTooLarge, CacheServiceError, Forbidden, InvalidRequest
@@ -74,7 +75,7 @@ class Edge:
         try:
             self._refuse_foreign(scope)
             if counts:
-                self._enter(exchange)
+                self._enter(exchange, generates=scope["path"] in GENERATION_ROUTES)
             self._refuse_large(scope)
             await self._app(scope, _bounded(receive, self._max_body), answer)
         except CacheServiceError as error:
@@ -103,7 +104,10 @@ class Edge:
             if name == b"origin" and not _same_origin(value, match[1].lower(), match[2]):
                 raise Forbidden("requests from other origins are not allowed", code="foreign_origin")
 
-    def _enter(self, exchange: Exchange) -> None:
+    def _enter(self, exchange: Exchange, *, generates: bool) -> None:
+        """Raises Overloaded, or Stopping: what begins while draining would be waited for, or paid and cut off."""
+        if generates and self._service.draining:
+            raise Stopping
         if self._active >= self._max_in_flight:
             raise Overloaded
         self._active += 1

@@ -66,6 +66,10 @@ class Overloaded(CacheServiceError):
     """As many requests are being answered as may be."""
 
 
+class Stopping(Overloaded):
+    """The process is to stop and begins nothing more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """How one class of errors is answered.
@@ -108,6 +112,7 @@ TABLE: Final[Mapping[type[CacheServiceError], Problem]] = {
     errors.UpstreamTimeout: Problem(504, _UPSTREAM, "upstream_timeout", "The upstream took too long", retry=False),
     errors.CapacityExceeded: Problem(429, "rate_limit_error", "rate_limit_exceeded", "Capacity exceeded"),
     Overloaded: Problem(503, _SERVER, "overloaded", "Overloaded", "Too many requests are being answered; try again."),
+    Stopping: Problem(503, _SERVER, "stopping", "Stopping", "The service is stopping; try again."),
     errors.EmbeddingError: Problem(
         503, _SERVER, "embedding_unavailable", "No embedding", "The embedding model can't be used at the moment."
     ),

@@ -68,7 +68,8 @@ class Server:
             time.sleep(0.02)  # another process: there is no clock of ours to move
         while True:
             try:
-                if httpx.get(f"{self.url}/readyz", trust_env=False).is_success:
+                served = str(self.settings.get("allowed_hosts", "127.0.0.1")).partition(",")[0]
+                if httpx.get(f"{self.url}/readyz", headers={"host": served}, trust_env=False).is_success:
                     return self
             except httpx.TransportError:
                 time.sleep(0.02)

@@ -282,9 +282,14 @@ async def test_refusals_are_counted_where_the_cache_is_not_asked() -> None:
 
 
 async def test_while_draining_connections_are_closed_one_by_one() -> None:
-    """Requests are still answered; a client's next one goes elsewhere."""
+    """What was stored can still be fetched, no generation begins; a client's next request goes elsewhere."""
     bench = make_bench()
     bench.service.draining = True
     async with bench.client() as client:
-        response = await client.post(IMAGES, json={"prompt": "a"})
+        response = await client.get("/v1/models")
         assert (response.status_code, response.headers["connection"]) == (200, "close")
+        refused = await client.post(IMAGES, json={"prompt": "a"})
+        assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+        assert refused.json()["error"]["code"] == "stopping"
+        assert "retry-after" in refused.headers
+    assert bench.cache.asked == []
