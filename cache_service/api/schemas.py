@@ -206,7 +206,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "similarity": {**_between(0, 1, "number"), "description": "How like; 0.92 by default."},
             "tag": _TEXT,
             "namespace": _TEXT,
-            "operation": _TEXT,
+            "operation": {"enum": ["images", "chat", None]},
             "model": _TEXT,
             "older_than": {**_NUMBER, "minimum": 0, "description": "Seconds since it was generated."},
             "all": {**_BOOLEAN, "description": 'Everything; needs "confirm": "purge all" or "dry_run": true.'},
