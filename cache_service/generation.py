@@ -88,7 +88,8 @@ class Job:
     """What one generation is to do.
 
     asked: whose prompt and parameters are sent. n: outputs to make. enough: outputs that make a stored entry sufficient;
-    0 generates in any case. may_store: the client didn't forbid it. deadline: on the monotonic clock.
+    0 generates in any case. may_store: the client didn't forbid it. deadline: on the monotonic clock. priority: a larger one goes
+    first, 0 is usual.
     """
 
     operation: Operation
@@ -98,6 +99,7 @@ class Job:
     on_conflict: OnConflict
     may_store: bool
     deadline: float
+    priority: int = 0
 
 
 class Generator:
@@ -345,6 +347,7 @@ def _to_call(job: Job) -> Call:
         deadline=job.deadline,
         cost=job.operation.reserve(job.asked, job.n),
         model=job.asked.model,
+        priority=job.priority,
     )
 
 

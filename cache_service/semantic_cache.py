@@ -72,7 +72,7 @@ _REPLACES = frozenset({MissReason.NO_CACHE, MissReason.TOO_OLD, MissReason.EXPIR
 class Question:
     """One request on its way: what was asked, its key, and what has been found out.
 
-    started, deadline: on the monotonic clock. held: pictures by digest that are stored already, where more are wanted.
+    started, deadline: on the monotonic clock. priority: of a generation, 0 is usual and less waits longer. held: pictures by digest that are stored already, where more are wanted.
     """
 
     operation: Operation
@@ -84,6 +84,7 @@ class Question:
     started: float
     deadline: float
     request_id: str = ""
+    priority: int = 0
     meaning: Meaning | None = None
     held: dict[str, bytes] = field(default_factory=dict)
 
@@ -139,9 +140,11 @@ class SemanticCache:
         directives: Directives,
         tags: frozenset[str] = frozenset(),
         request_id: str = "",
+        priority: int = 0,
     ) -> Result:
         """An answer from what is stored, else from the upstream. Raises RequestError for a request that can't be taken apart."""
         question = await self._ask(operation, body, caller, directives, tags, request_id)  # 1 key
+        question.priority = priority
         if question.asked.stream:
             return await self._pass_through(question)
         failures = 0
@@ -346,7 +349,7 @@ class SemanticCache:
             group=self._upstream.group,
         )
         may_store = not question.directives.no_store
-        job = Job(operation, asked, missing, enough, on_conflict, may_store, question.deadline)
+        job = Job(operation, asked, missing, enough, on_conflict, may_store, question.deadline, question.priority)
         analysis = meaning.analysis if meaning is not None else None
         return job, Generation(draft, n=question.asked.n, analysis=analysis, attempt=failures)
 
@@ -460,6 +463,7 @@ class SemanticCache:
             cost=operation.reserve(asked, asked.n),
             model=asked.model,
             stream=True,
+            priority=question.priority,
         )
         stack = AsyncExitStack()
         try:

@@ -35,8 +35,9 @@ class Cache(Protocol):
         directives: Directives,
         tags: frozenset[str] = frozenset(),
         request_id: str = "",
+        priority: int = 0,
     ) -> Result:
-        """An answer from what is stored, else from the upstream. Raises RequestError for a request that can't be taken apart."""
+        """An answer from what is stored, else from the upstream; a larger priority goes first there, 0 is usual. Raises RequestError for a request that can't be taken apart."""
 
 
 @dataclass(slots=True)

@@ -47,6 +47,7 @@ class Asked:
     directives: Directives
     tags: frozenset[str]
     request_id: str = ""
+    priority: int = 0
 
 
 class FakeCache:
@@ -68,9 +69,10 @@ class FakeCache:
         directives: Directives,
         tags: frozenset[str] = frozenset(),
         request_id: str = "",
+        priority: int = 0,
     ) -> Result:
         self.operations[operation].parse(body)
-        self.asked.append(Asked(operation, body, caller, directives, tags, request_id))
+        self.asked.append(Asked(operation, body, caller, directives, tags, request_id, priority))
         return await self.answer(self.asked[-1])
 
 

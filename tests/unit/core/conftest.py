@@ -92,12 +92,14 @@ class World:
     ) -> Result:
         request = {"prompt": body, "model": "m"} if isinstance(body, str) else body
         request_id = directives.pop("request_id", "")
+        priority = directives.pop("priority", 0)
         return await self.cache.get_or_generate(
             operation,
             request,
             caller=Caller(namespace, "tester"),
             directives=Directives(**directives),
             request_id=request_id,
+            priority=priority,
         )
 
     async def served(self, *args: Any, **kwargs: Any) -> Served:

@@ -535,3 +535,10 @@ async def test_an_unknown_operation_is_refused_naming_the_known_ones(world: Worl
 
 def test_pictures_differ() -> None:
     assert picture() != picture()
+
+
+async def test_a_priority_reaches_the_queue_of_the_upstream(world: World) -> None:
+    """Bulk work waits behind what people wait for."""
+    await world.served("a fox", priority=-10)
+    await world.served("a whale")
+    assert [call.priority for call in world.upstream.calls] == [-10, 0]
