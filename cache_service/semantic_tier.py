@@ -6,26 +6,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from cache_service.decision import Judged
-from cache_service.embedding.base import Embedder, Embedding
+from cache_service.embedding.base import Embedder
 from cache_service.errors import EmbeddingError, VerificationError
 from cache_service.index.base import Candidate, VectorIndex
-from cache_service.instrumentation.events import CandidateJudged, Hook, TierFailed
+from cache_service.instrumentation.events import CandidateJudged, Hook, StepTimed, TierFailed
+from cache_service.question import Meaning, Question
 from cache_service.store.base import EntryStore
 from cache_service.store.entry import Entry, StoredVector
 from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict, Verifier
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Meaning:
-    """What a prompt means, as far as the machine can tell: its embedding and the verifier's analysis."""
-
-    embedding: Embedding
-    analysis: Analysis
 
 
 class SemanticTier:
@@ -58,8 +50,16 @@ class SemanticTier:
         self._verify_timeout = verify_timeout
         self._monotonic = monotonic
 
+    async def understand(self, question: Question) -> bool:
+        """Step 3, once for a request. False where the prompt can't be compared by meaning."""
+        if question.meaning is None and question.asked.semantic:
+            started = self._monotonic()
+            question.meaning = await self.embed(question.key.prompt, question.asked.operation)
+            self._hook(StepTimed(question.asked.operation, "embed", self._monotonic() - started))
+        return question.meaning is not None
+
     async def embed(self, prompt: str, operation: str) -> Meaning | None:
-        """Step 3. None where the model or the analysis failed: the prompt is then found exactly only."""
+        """None where the model or the analysis failed: the prompt is then found exactly only."""
         try:
             async with asyncio.timeout(self._embed_timeout):
                 (embedding,) = await self._embedder.embed([prompt])

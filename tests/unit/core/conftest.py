@@ -28,8 +28,9 @@ from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
+from cache_service.question import Mode
 from cache_service.responses import Responses
-from cache_service.semantic_cache import Mode, SemanticCache
+from cache_service.semantic_cache import SemanticCache
 from cache_service.semantic_tier import SemanticTier
 from cache_service.single_flight import SingleFlight
 from cache_service.store.blobs import FileBlobStore

@@ -24,13 +24,13 @@ ALICE = Caller("default", "tester")
 
 def follows(world: World) -> asyncio.Event:
     """Set as soon as the next request waits for a generation."""
-    waits, outcome = asyncio.Event(), world.cache._outcome
+    waits, outcome = asyncio.Event(), world.cache._joining.outcome
 
     async def watched(*args: Any) -> Any:
         waits.set()
         return await outcome(*args)
 
-    world.cache._outcome = watched  # type: ignore[method-assign]
+    world.cache._joining.outcome = watched  # type: ignore[method-assign]
     return waits
 
 
@@ -76,7 +76,7 @@ async def test_feedback_outlives_a_purge_a_restart_and_reaches_another_node(worl
     elsewhere = Standing(Policy({"images": 0.01}))
     node = FeedbackKeeper(world.store, world.hits, elsewhere, hook=world.events.append, threshold=0.92)
     await node.refresh()
-    world.cache._standing = elsewhere
+    world.cache._steering.standing = elsewhere
     await world.served(CUBE)
     assert (await world.served(AGAIN)).report.decision == "miss"
     (listed,) = await world.keeper.newest(namespace="default", before=None, limit=9)
