@@ -10,11 +10,11 @@ Digests are of prompts (`prompt_digest`), so that what was learnt outlives a pur
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from cache_service.beta import beta_quantile
 from cache_service.store.entry import Feedback, ServedHit
 
 STRIKES: Final = 2
@@ -161,43 +161,6 @@ def wrong_share(wrong: float, right: float, *, delta: float, strength: float) ->
 def tightened(threshold: float, bound: float, delta: float) -> float:
     """The distance that a hit may have shrinks as the share of wrong hits exceeds δ: twice δ leaves half the distance."""
     return threshold if bound <= delta else 1 - (1 - threshold) * delta / bound
-
-
-def beta_quantile(probability: float, a: float, b: float) -> float:
-    """The x below which Beta(a, b) has that probability; to 1e-9, by bisection."""
-    low, high = 0.0, 1.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if beta_cdf(middle, a, b) < probability else (low, middle)
-    return (low + high) / 2
-
-
-def beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b) (DLMF 8.17.22), by its continued fraction where that converges fast."""
-    if x <= 0 or x >= 1:
-        return 0.0 if x <= 0 else 1.0
-    if x > (a + 1) / (a + b + 2):
-        return 1 - beta_cdf(1 - x, b, a)
-    front = a * math.log(x) + b * math.log1p(-x) - math.lgamma(a) - math.lgamma(b) + math.lgamma(a + b) - math.log(a)
-    return math.exp(front) / _fraction(x, a, b)
-
-
-def _fraction(x: float, a: float, b: float) -> float:
-    """1 + d1/(1 + d2/(1 + …)), by Lentz's method (DLMF 3.10(iii))."""
-    tiny = 1e-300
-    value, c, d = 1.0, 1.0, 0.0
-    for step in range(1, 500):
-        m, odd = divmod(step, 2)
-        if odd:
-            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        else:
-            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        d = 1 / ((1 + term * d) or tiny)
-        c = (1 + term / c) or tiny
-        value *= c * d
-        if abs(c * d - 1) < 1e-13:
-            break
-    return value
 
 
 def _pair(namespace: str, operation: str, one: str, other: str) -> Pair:

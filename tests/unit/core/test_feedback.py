@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta
 
 from cache_service.feedback import (
     Policy,
     Standing,
-    beta_cdf,
-    beta_quantile,
     tightened,
     wrong_share,
 )
@@ -145,11 +141,3 @@ def test_the_threshold_never_falls_below_the_operators_and_more_wrong_hits_never
     assert thresholds == sorted(thresholds)
     assert operators <= thresholds[0]
     assert thresholds[-1] <= 1
-
-
-@pytest.mark.parametrize("probability", [0.05, 0.5, 0.95])
-@given(a=st.floats(0.05, 2000), b=st.floats(0.05, 2000))
-def test_the_beta_distribution_is_the_textbooks(probability: float, a: float, b: float) -> None:
-    x = beta_quantile(probability, a, b)
-    assert x == pytest.approx(beta.ppf(probability, a, b), abs=1e-6)
-    assert beta_cdf(0.3, a, b) == pytest.approx(beta.cdf(0.3, a, b), abs=1e-8)
