@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import context
 
 from cache_service.store.engine import Database
-from cache_service.store.tables import metadata
+from cache_service.store.tables import metadata, of_full_text
 
 
 def run(connection: sa.Connection) -> None:
@@ -20,6 +20,7 @@ def run(connection: sa.Connection) -> None:
         transactional_ddl=True,  # SQLite's too: the driver is told to begin nothing by itself
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
+        include_name=lambda name, kind, parents: not of_full_text(name),
     )
     with context.begin_transaction():
         context.run_migrations()

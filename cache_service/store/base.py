@@ -31,6 +31,16 @@ from cache_service.store.entry import (
     SpoolHeader,
     StoredVector,
 )
+from cache_service.store.records import (
+    Act,
+    AuditRecord,
+    EntryDetail,
+    EntryFilter,
+    EntryPage,
+    NewKey,
+    Place,
+    StoredKey,
+)
 
 OnConflict: TypeAlias = Literal["append", "replace", "keep"]
 """What `put` does when the exact key is there already: add the outputs, put them in place of the old ones, or change nothing."""
@@ -160,8 +170,11 @@ class EntryStore(Protocol):
     async def scan_vectors(self, *, embedding_model: str, after_id: int, limit: int) -> list[VectorRow]:
         """All such vectors by ascending entry id, a page at a time, to build an index."""
 
-    async def purge(self, predicate: PurgePredicate) -> Purged:
-        """Deletes what matches and files the predicate, so that generations in flight are refused too. Durable."""
+    async def purge(self, predicate: PurgePredicate, *, by: Act | None = None) -> Purged:
+        """Deletes what matches and files the predicate, so that generations in flight are refused too. Durable.
+
+        by: for the audit log, in the same transaction; None where no operator asked.
+        """
 
     async def count(self, predicate: PurgePredicate) -> int:
         """How many entries `purge` would take now; changes nothing."""
@@ -208,10 +221,10 @@ class FeedbackStore(Protocol):
     async def trim_hits(self, *, keep: int) -> int:
         """Deletes all but the newest `keep` hits; returns how many went."""
 
-    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str) -> Feedback:
-        """Files a verdict; durable. Its number is a change of its own in the feed."""
+    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str, by: Act | None = None) -> Feedback:
+        """Files a verdict; durable. Its number is a change of its own in the feed. by: the operator, for the audit log."""
 
-    async def undo_feedback(self, number: int) -> Feedback | None:
+    async def undo_feedback(self, number: int, *, by: Act | None = None) -> Feedback | None:
         """Marks the feedback as undone, and leaves it in the record; durable and idempotent. None if there is no such feedback."""
 
     async def feedback_after(self, number: int) -> list[Feedback]:
@@ -219,6 +232,51 @@ class FeedbackStore(Protocol):
 
     async def list_feedback(self, *, namespace: str | None, before: int | None, limit: int) -> list[Feedback]:
         """The newest feedback first, undone or not, with the prompts where they are stored; numbers smaller than `before`."""
+
+
+class AdminStore(Protocol):
+    """What operators look at, their keys, and what they did. Every page is one query whose work is bounded."""
+
+    async def list_entries(self, wanted: EntryFilter, *, after: Place | None, limit: int) -> EntryPage:
+        """Entries of every namespace, the newest first; `after`: where the last page ended."""
+
+    async def entry_detail(self, entry_id: int) -> EntryDetail | None:
+        """One entry, also a quarantined one."""
+
+    async def entry_id(self, exact_key: str) -> int | None:
+        """The entry with that key."""
+
+    async def hits_of(self, *, namespace: str, key: str, limit: int) -> list[ServedHit]:
+        """The newest recorded semantic hits that the key had a part in, on either side."""
+
+    async def any_output(self, sha256: str) -> Output | None:
+        """An output that refers to the blob, of any entry; None if there is none."""
+
+    async def judged(
+        self, *, namespace: str | None, operation: str | None
+    ) -> list[tuple[float, Judgement | None, int]]:
+        """Semantic hits by similarity, rounded down to 0.005: (similarity, verdict or None for all recorded hits, how many)."""
+
+    async def add_key(self, new: NewKey, *, by: Act) -> StoredKey:
+        """Files a key; durable. Raises StoreError where the digest is there already."""
+
+    async def revoke_key(self, key_id: int, *, by: Act) -> StoredKey | None:
+        """Makes the key open nothing any more; durable and idempotent. None if there is no such key."""
+
+    async def live_keys(self) -> list[StoredKey]:
+        """Every key that opens something."""
+
+    async def list_keys(self, *, before: int | None, limit: int) -> list[StoredKey]:
+        """All keys, revoked or not, the newest first; ids smaller than `before`."""
+
+    async def clients_exist(self) -> bool:
+        """Whether a client's key was ever made, revoked or not."""
+
+    async def add_act(self, act: Act, *, count: int) -> None:
+        """Files an act that changes nothing in the database (a login)."""
+
+    async def list_acts(self, *, before: int | None, limit: int) -> list[AuditRecord]:
+        """The audit log, the newest first; ids smaller than `before`."""
 
 
 class BlobStore(Protocol):

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.errors import StoreCorrupt
-from cache_service.store import feed, reading, removal
+from cache_service.store import feed, reading, removal, words
 from cache_service.store.base import ChangeKind, Problem
 from cache_service.store.rows import Row, predicate_from_text, vector_from
 from cache_service.store.tables import LIVE, changes, counter, entries, feedback, outputs, purges, tags, vectors
@@ -46,6 +46,7 @@ async def find(connection: AsyncConnection) -> list[Finding]:
         *await _orphans(connection),
         *await _entries(connection),
         *await _vectors(connection),
+        *await _words(connection),
     ]
 
 
@@ -66,6 +67,16 @@ async def _database_itself(connection: AsyncConnection) -> list[Finding]:
         return []
     lines = (await connection.exec_driver_sql("PRAGMA integrity_check")).scalars().all()
     return [Finding(Problem("integrity", line), None) for line in lines if line != "ok"]
+
+
+async def _words(connection: AsyncConnection) -> list[Finding]:
+    if not await words.differs(connection):
+        return []
+    return [Finding(Problem("words-differ", "the index of words holds other entries than there are"), _words_anew)]
+
+
+async def _words_anew(connection: AsyncConnection, _at: float) -> None:
+    await words.mend(connection)
 
 
 async def _orphans(connection: AsyncConnection) -> list[Finding]:

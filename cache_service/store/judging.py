@@ -12,11 +12,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cache_service.store import feed
+from cache_service.store import auditing, feed
 from cache_service.store.base import ChangeKind
 from cache_service.store.entry import Feedback, Judgement, ServedHit
+from cache_service.store.records import Act
 from cache_service.store.rows import Row
 from cache_service.store.tables import entries, feedback, hits
+
+BAND = 0.005
+"""Width of a band of similarities in `bands`."""
 
 
 async def record_hits(connection: AsyncConnection, served: Sequence[ServedHit]) -> None:
@@ -46,8 +50,11 @@ async def trim_hits(connection: AsyncConnection, keep: int) -> int:
     return (await connection.execute(sa.delete(hits).where(hits.c.id <= first_kept))).rowcount
 
 
-async def add(connection: AsyncConnection, hit: ServedHit, verdict: Judgement, client: str, *, at: float) -> Feedback:
+async def add(
+    connection: AsyncConnection, hit: ServedHit, verdict: Judgement, client: str, *, at: float, by: Act | None = None
+) -> Feedback:
     """The row, and its change."""
+    await auditing.file(connection, by, count=1, at=at)
     number = await _number(connection, at=at)
     values = asdict(hit)
     values["hit_at"] = values.pop("at")
@@ -56,7 +63,7 @@ async def add(connection: AsyncConnection, hit: ServedHit, verdict: Judgement, c
     return Feedback(number, hit, verdict, client, at)
 
 
-async def undo(connection: AsyncConnection, number: int, *, at: float) -> Feedback | None:
+async def undo(connection: AsyncConnection, number: int, *, at: float, by: Act | None = None) -> Feedback | None:
     """Undone twice is undone once."""
     await feed.lock(connection)
     row = (await connection.execute(sa.select(feedback).where(feedback.c.number == number))).one_or_none()
@@ -65,6 +72,7 @@ async def undo(connection: AsyncConnection, number: int, *, at: float) -> Feedba
     found = _feedback(row)
     if found.undone is not None:
         return found
+    await auditing.file(connection, by, count=1, at=at)
     undone = await _number(connection, at=at)
     await connection.execute(sa.update(feedback).where(feedback.c.number == number).values(undone=undone))
     return replace(found, undone=undone)
@@ -98,6 +106,41 @@ async def newest(connection: AsyncConnection, namespace: str | None, before: int
         replace(_feedback(row), asked_prompt=row.asked_prompt, stored_prompt=row.stored_prompt)
         for row in await connection.execute(statement)
     ]
+
+
+async def hits_of(connection: AsyncConnection, namespace: str, key: str, limit: int) -> list[ServedHit]:
+    """By either key, each through its own index."""
+    sides = [
+        sa.select(hits)
+        .where(hits.c.namespace == namespace, column == key)
+        .order_by(hits.c.id.desc())
+        .limit(limit)
+        .subquery()
+        for column in (hits.c.asked_key, hits.c.stored_key)
+    ]
+    both = sa.union(*(sa.select(side) for side in sides)).subquery()
+    rows = await connection.execute(sa.select(both).order_by(both.c.id.desc()).limit(limit))
+    return [_hit(row, row.at) for row in rows]
+
+
+async def bands(
+    connection: AsyncConnection, namespace: str | None, operation: str | None
+) -> list[tuple[float, Judgement | None, int]]:
+    """Recorded hits, and feedback that holds, by bands of similarity; the record of hits is bounded."""
+    named = {name: value for name, value in (("namespace", namespace), ("operation", operation)) if value is not None}
+    found: list[tuple[float, Judgement | None, int]] = []
+    for table in (hits, feedback):
+        # the band's lower edge; a little more than a half, because databases round halves differently
+        band = sa.func.round(table.c.similarity / BAND - 0.5 + 1e-9).label("band")
+        query = sa.select(band, sa.func.count().label("many")).where(*(table.c[name] == named[name] for name in named))
+        if table is feedback:
+            query = query.add_columns(feedback.c.verdict).where(feedback.c.undone.is_(None))
+            query = query.group_by(band, feedback.c.verdict)
+        else:
+            query = query.add_columns(sa.null().label("verdict")).group_by(band)
+        rows = await connection.execute(query)
+        found += [(round(row.band * BAND, 3), row.verdict, row.many) for row in rows]
+    return sorted(found, key=lambda one: (one[0], one[1] or ""))
 
 
 async def _number(connection: AsyncConnection, *, at: float) -> int:

@@ -111,6 +111,16 @@ async def readable_blob(connection: AsyncConnection, sha256: str, namespace: str
     return None
 
 
+async def any_output(connection: AsyncConnection, sha256: str) -> Output | None:
+    """An output with that blob, whoever's it is."""
+    for row in await connection.execute(sa.select(outputs).where(outputs.c.blob == sha256).limit(10)):
+        try:
+            return output_from(row)
+        except StoreCorrupt:
+            continue
+    return None
+
+
 async def blobs_after(connection: AsyncConnection, after: str) -> Sequence[str]:
     """A page of the digests that outputs refer to, in order, each once."""
     statement = (

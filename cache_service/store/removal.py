@@ -16,9 +16,10 @@ import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cache_service.store import feed
+from cache_service.store import auditing, feed
 from cache_service.store.base import ChangeKind, Purged
 from cache_service.store.entry import PurgePredicate, Similar
+from cache_service.store.records import Act
 from cache_service.store.rows import matrix_from
 from cache_service.store.tables import LIVE, QUARANTINED, changes, entries, outputs, tags, vectors
 
@@ -48,9 +49,14 @@ async def matching(
 
 
 async def purge(
-    connection: AsyncConnection, predicate: PurgePredicate, *, scanned: tuple[int, list[int]] | None, at: float
+    connection: AsyncConnection,
+    predicate: PurgePredicate,
+    *,
+    scanned: tuple[int, list[int]] | None,
+    at: float,
+    by: Act | None = None,
 ) -> Purged:
-    """Deletes what matches and files the predicate.
+    """Deletes what matches and files the predicate, and the operator's act.
 
     scanned: the change number before a scan, and what the scan found; None to look at everything now.
     """
@@ -65,6 +71,7 @@ async def purge(
     else:
         ids = await matching(connection, predicate)
     orphaned = await delete(connection, ids)
+    await auditing.file(connection, by, count=len(ids), at=at)
     number = await feed.file_purge(connection, predicate, ids, at=at)
     return Purged(len(ids), number, orphaned)
 

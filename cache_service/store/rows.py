@@ -94,15 +94,15 @@ def entry_from(row: Row, outputs: tuple[Output, ...], vector: Row | None) -> Ent
         operation=row.operation,
         model=row.model,
         prompt=row.prompt,
-        request=_from_json(row.request),
-        envelope=_from_json(row.envelope),
-        made=_from_json(row.made),
+        request=json_from(row.request),
+        envelope=json_from(row.envelope),
+        made=json_from(row.made),
         outputs=outputs,
         created_at=row.created_at,
         expires_at=row.expires_at,
         exact_only=row.exact_only,
         analysis_version=None if vector is None else vector.analysis_version,
-        analysis=None if vector is None else _from_json(vector.analysis),
+        analysis=None if vector is None else json_from(vector.analysis),
     )
 
 
@@ -113,9 +113,9 @@ def output_from(row: Row) -> Output:
         row.size, row.media_type, row.upstream_request_id,
     )  # fmt: skip
     return Output(
-        item=_from_json(row.item),
+        item=json_from(row.item),
         created=row.created,
-        usage=None if row.usage is None else _from_json(row.usage),
+        usage=None if row.usage is None else json_from(row.usage),
         blob=row.blob,
         size=row.size,
         media_type=row.media_type,
@@ -165,7 +165,7 @@ def predicate_to_text(predicate: PurgePredicate) -> str:
 
 def predicate_from_text(text: str) -> PurgePredicate:
     """The predicate again, its vector bit for bit."""
-    members = dict(_from_json(text))
+    members = dict(json_from(text))
     try:
         similar = members.pop("similar")
         predicate = PurgePredicate(**members)
@@ -184,7 +184,8 @@ def _to_json(value: Mapping[str, Any]) -> str:
         raise StoreError(f"can't be stored as JSON: {exc}") from exc
 
 
-def _from_json(text: str) -> dict[str, Any]:
+def json_from(text: str) -> dict[str, Any]:
+    """The object that a text column holds, its members in their order."""
     try:
         value = orjson.loads(text)
     except ValueError as exc:

@@ -1,5 +1,6 @@
 """Entries and feedback in SQL: the same code on SQLite and PostgreSQL. What each question asks stands in `reading`, what a store does in
-`storing`, what a purge does in `removal`, hits and feedback in `judging`, and how changes are numbered in `feed`.
+`storing`, what a purge does in `removal`, hits and feedback in `judging`, how changes are numbered in `feed`; what operators see in
+`listing`, their keys in `keys`, what they did in `auditing`.
 
 A row that isn't what was written is quarantined when it is met, and counts as not there.
 """
@@ -12,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from functools import partial
 
 from cache_service.errors import StoreError
-from cache_service.store import checks, feed, judging, reading, removal, storing
+from cache_service.store import auditing, checks, feed, judging, keys, listing, reading, removal, storing, words
 from cache_service.store.base import (
     Change,
     FeedPosition,
@@ -35,6 +36,16 @@ from cache_service.store.entry import (
     StoredVector,
 )
 from cache_service.store.migrations import require_current
+from cache_service.store.records import (
+    Act,
+    AuditRecord,
+    EntryDetail,
+    EntryFilter,
+    EntryPage,
+    NewKey,
+    Place,
+    StoredKey,
+)
 
 ATTEMPTS = 10
 """How often `put` is tried when the entry it met is gone before it could be looked at."""
@@ -56,7 +67,7 @@ async def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Sql
 
 
 class SqlEntryStore:
-    """An `EntryStore` and a `FeedbackStore` on a database; `base` says what each method promises."""
+    """An `EntryStore`, a `FeedbackStore` and an `AdminStore` on a database; `base` says what each method promises."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
         self._database = database
@@ -115,7 +126,7 @@ class SqlEntryStore:
         """One statement."""
         return await self._database.read(lambda c: reading.scan_vectors(c, embedding_model, after_id, limit))
 
-    async def purge(self, predicate: PurgePredicate) -> Purged:
+    async def purge(self, predicate: PurgePredicate, *, by: Act | None = None) -> Purged:
         """One transaction; by similarity the vectors are read before it begins."""
         if predicate.empty:
             return Purged(0, (await self.position()).number, ())
@@ -124,7 +135,7 @@ class SqlEntryStore:
             since = (await self.position()).number
             scanned = since, await self._database.read(lambda c: removal.matching(c, predicate))
         return await self._database.write(
-            lambda c: removal.purge(c, predicate, scanned=scanned, at=self._clock()),
+            lambda c: removal.purge(c, predicate, scanned=scanned, at=self._clock(), by=by),
         )
 
     async def count(self, predicate: PurgePredicate) -> int:
@@ -156,9 +167,12 @@ class SqlEntryStore:
     async def check(self, *, fix: bool) -> list[Problem]:
         """Reads everything; what is mended is mended in one transaction."""
         findings = await self._database.read(checks.find)
-        if not fix or not findings:
+        if not fix:
             return [finding.problem for finding in findings]
-        return await self._database.write(lambda c: checks.mend(c, findings, at=self._clock()))
+        mended: list[Problem] = []
+        if findings:
+            mended = await self._database.write(lambda c: checks.mend(c, findings, at=self._clock()))
+        return mended + await self._database.write(words.mend)
 
     async def referenced_blobs(self) -> AsyncIterator[str]:
         """A page at a time, in order."""
@@ -182,13 +196,13 @@ class SqlEntryStore:
         """One transaction."""
         return await self._database.write(lambda c: judging.trim_hits(c, keep))
 
-    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str) -> Feedback:
+    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str, by: Act | None = None) -> Feedback:
         """One transaction."""
-        return await self._database.write(lambda c: judging.add(c, hit, verdict, client, at=self._clock()))
+        return await self._database.write(lambda c: judging.add(c, hit, verdict, client, at=self._clock(), by=by))
 
-    async def undo_feedback(self, number: int) -> Feedback | None:
+    async def undo_feedback(self, number: int, *, by: Act | None = None) -> Feedback | None:
         """One transaction."""
-        return await self._database.write(lambda c: judging.undo(c, number, at=self._clock()))
+        return await self._database.write(lambda c: judging.undo(c, number, at=self._clock(), by=by))
 
     async def feedback_after(self, number: int) -> list[Feedback]:
         """One statement."""
@@ -197,6 +211,60 @@ class SqlEntryStore:
     async def list_feedback(self, *, namespace: str | None, before: int | None, limit: int) -> list[Feedback]:
         """One statement."""
         return await self._database.read(lambda c: judging.newest(c, namespace, before, limit))
+
+    async def list_entries(self, wanted: EntryFilter, *, after: Place | None, limit: int) -> EntryPage:
+        """One statement; looks at `listing.SCANNED` rows at most."""
+        return await self._database.read(lambda c: listing.page(c, wanted, after, limit))
+
+    async def entry_detail(self, entry_id: int) -> EntryDetail | None:
+        """Three statements."""
+        return await self._database.read(lambda c: listing.detail(c, entry_id))
+
+    async def entry_id(self, exact_key: str) -> int | None:
+        """One statement."""
+        return await self._database.read(lambda c: listing.by_key(c, exact_key))
+
+    async def hits_of(self, *, namespace: str, key: str, limit: int) -> list[ServedHit]:
+        """One statement."""
+        return await self._database.read(lambda c: judging.hits_of(c, namespace, key, limit))
+
+    async def any_output(self, sha256: str) -> Output | None:
+        """One statement."""
+        return await self._database.read(lambda c: reading.any_output(c, sha256))
+
+    async def judged(
+        self, *, namespace: str | None, operation: str | None
+    ) -> list[tuple[float, Judgement | None, int]]:
+        """Two statements; reads every recorded hit."""
+        return await self._database.read(lambda c: judging.bands(c, namespace, operation))
+
+    async def add_key(self, new: NewKey, *, by: Act) -> StoredKey:
+        """One transaction."""
+        return await self._database.write(lambda c: keys.add(c, new, by, at=self._clock()))
+
+    async def revoke_key(self, key_id: int, *, by: Act) -> StoredKey | None:
+        """One transaction."""
+        return await self._database.write(lambda c: keys.revoke(c, key_id, by, at=self._clock()))
+
+    async def live_keys(self) -> list[StoredKey]:
+        """One statement."""
+        return await self._database.read(keys.live)
+
+    async def list_keys(self, *, before: int | None, limit: int) -> list[StoredKey]:
+        """One statement."""
+        return await self._database.read(lambda c: keys.newest(c, before, limit))
+
+    async def clients_exist(self) -> bool:
+        """One statement."""
+        return await self._database.read(keys.ever)
+
+    async def add_act(self, act: Act, *, count: int) -> None:
+        """One transaction."""
+        await self._database.write(lambda c: auditing.file(c, act, count=count, at=self._clock()))
+
+    async def list_acts(self, *, before: int | None, limit: int) -> list[AuditRecord]:
+        """One statement."""
+        return await self._database.read(lambda c: auditing.newest(c, before, limit))
 
     async def aclose(self) -> None:
         """Waits for writes under way."""

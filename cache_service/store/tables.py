@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -27,6 +27,14 @@ metadata = sa.MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
 )
+WORDS = "entry_words"
+"""The full-text index of prompts: an FTS5 table on SQLite, kept by triggers on `entries`; on PostgreSQL an index by `words_of`.
+
+Whoever makes `entries` anew in a migration must make them anew too.
+"""
+
+TEXT_LIMIT = 32_000
+"""Characters of a prompt that can be found by words: an image's prompt has no more, and a tsvector has a bound."""
 
 entries = sa.Table(
     "entries",
@@ -35,15 +43,15 @@ entries = sa.Table(
     sa.Column("exact_key", sa.Text, nullable=False, unique=True),
     sa.Column("key_version", sa.Integer, nullable=False),
     sa.Column("partition", sa.Text, nullable=False),
-    sa.Column("namespace", sa.Text, nullable=False, index=True),
+    sa.Column("namespace", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, index=True),
+    sa.Column("model", sa.Text),
     sa.Column("prompt", sa.Text, nullable=False),
     sa.Column("prompt_digest", sa.Text, nullable=False, index=True),
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("envelope", sa.Text, nullable=False),
     sa.Column("made", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Double, nullable=False, index=True),
+    sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, index=True),
     sa.Column("exact_only", sa.Boolean, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
@@ -51,6 +59,7 @@ entries = sa.Table(
     sa.Column("upstream_group", sa.Text, nullable=False),
     sa.Column("checksum", sa.BigInteger, nullable=False),
     sa.CheckConstraint(f"state IN ('{LIVE}', '{QUARANTINED}')", name="state"),
+    *(sa.Index(f"ix_entries_{name}_id", name, "id") for name in ("namespace", "model", "created_at")),
     sqlite_autoincrement=True,
 )
 
@@ -86,7 +95,8 @@ tags = sa.Table(
     "tags",
     metadata,
     sa.Column("entry_id", BigId, sa.ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("tag", sa.Text, primary_key=True, index=True),
+    sa.Column("tag", sa.Text, primary_key=True),
+    sa.Index("ix_tags_tag_entry_id", "tag", "entry_id"),
 )
 
 changes = sa.Table(
@@ -151,3 +161,41 @@ feedback = sa.Table(
     sa.CheckConstraint("verdict IN ('wrong', 'right')", name="verdict"),
 )
 """Holds the hit whole: the record of hits is bounded, feedback is kept."""
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("affected", sa.BigInteger, nullable=False),
+)
+
+client_keys = sa.Table(
+    "client_keys",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("usd_per_day", sa.Double),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("revoked_at", sa.Double),
+    sa.CheckConstraint("role IN ('client', 'viewer', 'admin')", name="role"),
+)
+
+
+def words_of(prompt: sa.ColumnElement[str]) -> sa.ColumnElement[object]:
+    """PostgreSQL's words of a prompt, written as in the index."""
+    return sa.func.to_tsvector(
+        sa.literal_column("'simple'::regconfig"), sa.func.left(prompt, sa.literal_column(str(TEXT_LIMIT)))
+    )
+
+
+def of_full_text(name: str | None) -> bool:
+    """Whether a table or index belongs to the full-text index, of which SQLAlchemy knows nothing."""
+    return name is not None and (name == WORDS or name.startswith((f"{WORDS}_", f"ix_{WORDS}")))

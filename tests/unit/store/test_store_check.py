@@ -9,6 +9,7 @@ import pytest
 
 from cache_service.store.base import Problem, Stored
 from cache_service.store.entry import PurgePredicate, Similar
+from cache_service.store.records import EntryFilter, Word
 from cache_service.store.sql import SqlEntryStore, open_store
 from tests.fakes.databases import MakeDatabase
 from tests.fakes.entries import MODEL, digest, new_entry, output, stored_vector
@@ -112,3 +113,20 @@ async def test_a_purge_takes_damaged_vectors_too(broken: Broken) -> None:
     broken.run("UPDATE vectors SET vector = X'00' WHERE entry_id = 2")
     predicate = PurgePredicate(similar=Similar(MODEL, stored_vector(0, 0, 1).vector, 0.9))
     assert (await broken.store.purge(predicate)).count == 1
+
+
+async def test_an_index_of_words_that_lost_some_is_made_anew(broken: Broken) -> None:
+    broken.run("INSERT INTO entry_words(entry_words, rowid, prompt) VALUES ('delete', 1, 'cat')")
+    assert [problem.kind for problem in await broken.problems()] == ["words-differ"]
+    assert [(problem.kind, problem.fixed) for problem in await broken.problems(fix=True)] == [("words-differ", True)]
+    assert await broken.problems() == []
+    page = await broken.store.list_entries(EntryFilter(text=(Word("cat"),)), after=None, limit=9)
+    assert len(page.entries) == 1
+
+
+async def test_a_damaged_index_of_words_is_made_anew(broken: Broken) -> None:
+    """Else nothing could be stored any more."""
+    broken.run("UPDATE entry_words_data SET block = x'00' WHERE id > 10")
+    assert [(problem.kind, problem.fixed) for problem in await broken.problems(fix=True)] == [("words-damaged", True)]
+    page = await broken.store.list_entries(EntryFilter(text=(Word("cat"),)), after=None, limit=9)
+    assert len(page.entries) == 1
