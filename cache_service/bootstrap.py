@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic import SecretStr
 from cache_service.config import Settings
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
-from cache_service.errors import ConfigurationError
+from cache_service.errors import ConfigurationError, InvalidRequest
 from cache_service.feedback import Policy, Standing
 from cache_service.generation import Generator, Outcome
 from cache_service.index.faiss import FaissIndex
@@ -40,7 +41,7 @@ from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
 from cache_service.responses import Responses
-from cache_service.semantic_cache import SemanticCache
+from cache_service.semantic_cache import Prepare, SemanticCache
 from cache_service.semantic_tier import SemanticTier
 from cache_service.service import Service
 from cache_service.single_flight import SingleFlight
@@ -51,9 +52,10 @@ from cache_service.store.spool import FileSpool
 from cache_service.store.sql import SqlEntryStore, open_store
 from cache_service.upstream.base import Upstream
 from cache_service.upstream.caller import UpstreamCaller
-from cache_service.upstream.catalog import load_catalog, packaged_catalog
+from cache_service.upstream.catalog import load_catalog, load_offers, packaged_catalog
 from cache_service.upstream.cost import Catalog
 from cache_service.upstream.key_pool import NamedKey, PoolConfig
+from cache_service.upstream.offers import Offers
 from cache_service.upstream.openai import OpenAITransport
 from cache_service.upstream.rate_limit import Limits
 from cache_service.verification.base import Verifier
@@ -75,6 +77,18 @@ def operations(catalog: Catalog) -> Mapping[str, Operation]:
     images: Operation = Images(catalog.image_tokens)
     chat: Operation = Chat()
     return {operation.name: operation for operation in (images, chat)}
+
+
+def preparation(settings: Settings, offers: Offers) -> Prepare:
+    """What is done to a body before its key is formed: presets become parameters, and where the catalog is strict it judges them."""
+
+    def prepare(operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        explicit = offers.expand(operation, body)
+        if settings.catalog_strict:
+            offers.refuse_impossible(operation, explicit, datetime.now(UTC).date())
+        return explicit
+
+    return prepare
 
 
 async def verifier(settings: Settings) -> Verifier:
@@ -118,7 +132,8 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
         data = _hold(settings, stack, url)
         store = await _open_store(settings, stack)
         blobs = await FileBlobStore.open(settings.data_dir / "blobs")
-        catalog = load_catalog(packaged_catalog())
+        catalog = load_catalog(packaged_catalog(), settings.catalog)
+        offers = load_offers(packaged_catalog(), settings.catalog)
         metrics = PrometheusMetrics()
         embeddings = await embedder(settings)
         stack.push_async_callback(embeddings.aclose)
@@ -168,6 +183,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             modes={"images": settings.semantic_images, "chat": settings.semantic_chat},
             threshold=settings.threshold,
             generation_timeout=settings.upstream_timeout,
+            prepare=preparation(settings, offers),
         )
         purger = Purger(
             store,
@@ -230,7 +246,7 @@ async def check(settings: Settings, *, fix: bool) -> list[Problem]:
 
 async def evaluate(settings: Settings, pairs: Path, *, operation: str) -> Evaluation:
     """`evaluate`, with the embedder and the verifier that would serve. Raises CacheServiceError."""
-    kinds = operations(load_catalog(packaged_catalog()))
+    kinds = operations(load_catalog(packaged_catalog(), settings.catalog))
     if operation not in kinds:
         raise ConfigurationError(f"unknown operation {operation!r}; one of: {', '.join(kinds)}")
     embeddings = await embedder(settings)
@@ -269,9 +285,10 @@ async def client(settings: Settings, *, admin: bool) -> AsyncIterator[httpx.Asyn
             yield local
 
 
-def estimate_usd() -> Estimate:
+def estimate_usd(settings: Settings) -> Estimate:
     """What a request may cost, by the catalog; a parameter of a wrong type counts as absent, for the service will refuse it."""
-    catalog = load_catalog(packaged_catalog())
+    catalog = load_catalog(packaged_catalog(), settings.catalog)
+    offers = load_offers(packaged_catalog(), settings.catalog)
 
     def text(value: Any) -> str | None:
         return value if isinstance(value, str) else None
@@ -280,6 +297,8 @@ def estimate_usd() -> Estimate:
         return next((value for value in values if isinstance(value, int) and value > 0), default)
 
     def estimate(operation: str, request: Mapping[str, Any]) -> float | None:
+        with contextlib.suppress(InvalidRequest):  # the service will say so
+            request = offers.expand(operation, request)
         model, n = text(request.get("model")), count(request.get("n"), default=1)
         if operation == "images":
             return catalog.estimate_usd(model, text(request.get("size")), text(request.get("quality")), n)

@@ -262,7 +262,9 @@ async def _warm(settings: Settings, rows: list[Any], *, quiet: bool, **how: Any)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     async with bootstrap.client(settings, admin=False) as client:
         with shown(len(rows), quiet=quiet) as progress:
-            return await warm_rows(rows, client, estimate=bootstrap.estimate_usd(), stop=stop, progress=progress, **how)
+            return await warm_rows(
+                rows, client, estimate=bootstrap.estimate_usd(settings), stop=stop, progress=progress, **how
+            )
 
 
 async def _post_admin(path: str, body: dict[str, Any], settings: Settings) -> dict[str, Any]:

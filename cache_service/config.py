@@ -113,6 +113,16 @@ class Settings(BaseModel):
         default=256 * 2**20, gt=0, description="An upstream's answer larger than this is refused."
     )
 
+    catalog: Path | None = Field(
+        default=None,
+        description="TOML file laid over the packaged catalog of models: prices, presets, what models take, limit profiles.",
+    )
+    catalog_strict: bool = Field(
+        default=False,
+        description="Refuse with 400 what the catalog knows to be impossible (a model that was shut down, a size, a dead parameter), "
+        "saying what to use; else the upstream judges.",
+    )
+
     simulator_latency: float | Literal["real"] = Field(
         default=2.0,
         description="Seconds the built-in simulator takes for an answer; `real` for the latencies of real models.",

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from cache_service.answer import Caller, Result, Served
 from cache_service.cache_key.key import CacheKey, form
@@ -43,12 +43,20 @@ from cache_service.upstream.base import Upstream
 
 log = logging.getLogger(__name__)
 
+Prepare: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""(operation, body) → the body with presets made explicit. Raises InvalidRequest."""
+
+
+def as_sent(operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Prepares nothing."""
+    return body
+
 
 class SemanticCache:
     """Answers from what was generated before, and generates only what is missing.
 
     threshold: least cosine of a semantic hit; feedback (`standing`) may ask for more. modes: by operation, `on` where it isn't named.
-    record: told of every answer that another prompt had made. generation_timeout: seconds one request may wait in all.
+    prepare: makes presets explicit, before the key is formed. record: told of every answer that another prompt had made. generation_timeout: seconds one request may wait in all.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class SemanticCache:
         modes: Mapping[str, Mode],
         threshold: float,
         generation_timeout: float,
+        prepare: Prepare = as_sent,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,6 +85,7 @@ class SemanticCache:
         self._upstream = upstream
         self._hook = hook
         self._generation_timeout = generation_timeout
+        self._prepare = prepare
         self._now = now
         self._monotonic = monotonic
         self._steering = Steering(modes=modes, threshold=threshold, standing=standing, now=now)
@@ -150,7 +160,7 @@ class SemanticCache:
         started = self._monotonic()
 
         def keyed() -> tuple[Asked, CacheKey]:
-            asked = known.parse(body)
+            asked = known.parse(self._prepare(operation, body))
             return asked, form(asked, namespace=caller.namespace, group=self._upstream.group)
 
         asked, key = await asyncio.to_thread(keyed) if is_large(body) else keyed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Depends
@@ -19,6 +19,9 @@ from cache_service.api.cache_control import JSON_MEMBERS, from_json, stricter
 from cache_service.api.exchange import caller_of, exchange_of, headers_of, read_object, steering_of, to_response
 from cache_service.errors import InvalidRequest
 from cache_service.service import Service
+
+_WORDS: Final = ("preset", "use_case")
+"""Stand for parameters of the request; said beside it or in it, where its own count."""
 
 
 class GenerateRoutes:
@@ -67,7 +70,7 @@ def refuse_unknown(members: Collection[str], known: Collection[str], where: str 
 
 def _take_apart(body: Mapping[str, Any], operations: Collection[str]) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Operation, request and cache members. Raises InvalidRequest."""
-    refuse_unknown(body, ("operation", "request", "cache"))
+    refuse_unknown(body, ("operation", "request", "cache", *_WORDS))
     operation, request, cache = body.get("operation"), body.get("request"), body.get("cache")
     if not isinstance(operation, str) or operation not in operations:
         raise InvalidRequest(
@@ -86,7 +89,8 @@ def _take_apart(body: Mapping[str, Any], operations: Collection[str]) -> tuple[s
             param="request.stream",
             code="stream_not_supported",
         )
-    return operation, request, cache or {}
+    words = {name: body[name] for name in _WORDS if body.get(name) is not None}
+    return operation, {**words, **request} if words else request, cache or {}
 
 
 async def _with_report(served: Served) -> bytes:

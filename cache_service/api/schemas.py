@@ -40,6 +40,25 @@ def _given(name: str, schema: Json) -> Json:
     return {"required": [name], "properties": {name: schema}}
 
 
+PRESETS: Final = ("speed", "balanced", "quality")
+USE_CASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "images": ("draft", "thumbnail", "icon", "product", "portrait", "landscape", "banner", "wallpaper", "print"),
+    "chat": ("classification", "extraction", "summary", "conversation", "writing", "coding", "analysis"),
+}
+"""The words of the packaged catalog; an operator's own may add to them."""
+
+
+def _standing_for(operation: str) -> Json:
+    """The members that stand for parameters."""
+    return {
+        "preset": {
+            "enum": [*PRESETS, None],
+            "description": "Stands for parameters that aren't given: model, quality, size …",
+        },
+        "use_case": {"enum": [*USE_CASES[operation], None], "description": "The same, by what it is for."},
+    }
+
+
 SCHEMAS: Final[Mapping[str, Json]] = {
     "Any": {
         "description": "Any JSON value: at most 64 levels deep, integers of at most 64 bits, no U+0000 in text.",
@@ -76,6 +95,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "partial_images": _between(0, 3),
             "user": _STRING,
             "safety_identifier": _STRING,
+            **_standing_for("images"),
         },
         **_MORE,
     },
@@ -113,6 +133,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "stream": {**_BOOLEAN, "description": "Pass the upstream's events through; nothing is stored."},
             "stream_options": _OBJECT,
             "user": _STRING,
+            **_standing_for("chat"),
         },
         **_MORE,
     },
@@ -156,11 +177,19 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "operation": {"type": "string", "enum": ["images", "chat"]},
             "request": {"type": "object", "description": "The body of the operation's own route, without `stream`."},
             "cache": {"anyOf": [ref("CacheDirectives"), {"type": "null"}]},
+            "preset": {},
+            "use_case": {},
         },
         "additionalProperties": False,
         "oneOf": [
-            {"properties": {"operation": {"const": "images"}, "request": ref("ImageRequest")}},
-            {"properties": {"operation": {"const": "chat"}, "request": ref("ChatRequest")}},
+            {
+                "properties": {
+                    "operation": {"const": "images"},
+                    "request": ref("ImageRequest"),
+                    **_standing_for("images"),
+                }
+            },
+            {"properties": {"operation": {"const": "chat"}, "request": ref("ChatRequest"), **_standing_for("chat")}},
         ],
         "not": {
             "required": ["request"],

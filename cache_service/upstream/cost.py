@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -139,14 +138,13 @@ def chat_tokens(characters: int, most_output: int) -> int:
     return text_tokens(characters) + most_output
 
 
-def parse_catalog(text: str) -> Catalog:
-    """The catalog that a TOML text holds. Raises ConfigurationError."""
+def parse_catalog(data: Mapping[str, Any]) -> Catalog:
+    """The tokens and prices that the catalog's tables hold. Raises ConfigurationError."""
     try:
-        data = tomllib.loads(text)
         families = {name: _family(row) for name, row in data["families"].items()}
         models = {name: Model(families[row["family"]], row.get("ends")) for name, row in data["models"].items()}
         return Catalog(data["as_of"], models, data["partial_image_tokens"])
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"the catalog of models can't be read: {error!r}") from error
 
 

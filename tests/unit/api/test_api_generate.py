@@ -115,3 +115,13 @@ async def test_the_simulator_is_named() -> None:
             _answer(bench, result)
             response = await client.post("/v1/generate", json=REQUEST)
             assert response.headers["x-cache-service-upstream"] == "simulator"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+async def test_a_preset_may_stand_beside_the_request_or_in_it(beside: bool) -> None:
+    bench = make_bench()
+    body: dict[str, Any] = {"operation": "images", "request": {"prompt": "p"}}
+    (body if beside else body["request"])["preset"] = "speed"
+    async with bench.client() as client:
+        assert (await client.post("/v1/generate", json=body)).status_code == 200
+    assert bench.cache.asked[0].body == {"prompt": "p", "preset": "speed"}

@@ -542,3 +542,21 @@ async def test_a_priority_reaches_the_queue_of_the_upstream(world: World) -> Non
     await world.served("a fox", priority=-10)
     await world.served("a whale")
     assert [call.priority for call in world.upstream.calls] == [-10, 0]
+
+
+async def test_a_preset_is_the_same_request_as_its_parameters_and_is_never_forwarded(world: World) -> None:
+    """What it stands for is explicit before the key is formed."""
+    meaning = {"speed": {"model": "m", "quality": "low"}}
+
+    def prepare(operation: str, body: Any) -> Any:
+        preset = body.get("preset")
+        rest = {name: value for name, value in body.items() if name != "preset"}
+        return {**meaning.get(preset, {}), **rest}
+
+    world.cache._prepare = prepare
+    first = await world.served({"prompt": CUBE, "preset": "speed"})
+    assert json.loads(world.upstream.calls[0].body or b"") == {"prompt": CUBE, "model": "m", "quality": "low"}
+    explicit = await world.served({"prompt": CUBE, "model": "m", "quality": "low"})
+    assert (explicit.report.decision, explicit.report.key) == ("hit", first.report.key)
+    other = await world.served({"prompt": CUBE, "preset": "speed", "quality": "high"})
+    assert other.report.decision == "miss"

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from cache_service import bootstrap
 from cache_service.cli import app
+from cache_service.config import Settings
 from cache_service.errors import ConfigurationError
 from cache_service.jobs.warm import Row, WarmReport, read_rows, warm
 
@@ -204,7 +205,7 @@ async def test_an_answer_that_is_not_the_service_s_fails_the_row(answer: bytes) 
 
 
 def test_the_estimate_counts_every_answer_and_takes_no_nonsense() -> None:
-    estimate = bootstrap.estimate_usd()
+    estimate = bootstrap.estimate_usd(Settings())
     chat = {"model": "gpt-6-luna", "messages": [], "max_tokens": 1000}
     one, three = estimate("chat", chat), estimate("chat", chat | {"n": 3})
     assert one is not None

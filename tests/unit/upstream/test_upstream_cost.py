@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cache_service.errors import ConfigurationError
 from cache_service.upstream.catalog import load_catalog, packaged_catalog
-from cache_service.upstream.cost import Catalog, chat_tokens, formula_tokens, parse_catalog, text_tokens
+from cache_service.upstream.cost import Catalog, chat_tokens, formula_tokens, text_tokens
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,9 @@ def test_an_estimate_of_text_errs_upwards() -> None:
 
 @pytest.mark.parametrize("text", ["", "as_of = 1", "not toml", '[models]\na = {family = "b"}\n[families]\n'])
 def test_a_broken_catalog_is_a_configuration_error(text: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text(text)
     with pytest.raises(ConfigurationError):
-        parse_catalog(text)
+        load_catalog(broken)
     with pytest.raises(ConfigurationError):
         load_catalog(tmp_path / "absent.toml")
