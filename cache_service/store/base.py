@@ -21,15 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cache_service.store.entry import (
+    Daily,
     Entry,
     Feedback,
     Judgement,
     NewEntry,
     Output,
+    Payment,
     PurgePredicate,
     ServedHit,
+    Spent,
     SpoolHeader,
     StoredVector,
+    Sum,
 )
 from cache_service.store.records import (
     Act,
@@ -140,9 +144,12 @@ class EntryStore(Protocol):
     async def fetch(self, entry_ids: Collection[int], *, embedding_model: str) -> dict[int, Entry]:
         """Those of the entries that exist and aren't quarantined, by id; one query."""
 
-    async def put(self, new: NewEntry, on_conflict: OnConflict) -> Stored | RefusedByPurge:
+    async def put(
+        self, new: NewEntry, on_conflict: OnConflict, *, payment: Payment | None = None
+    ) -> Stored | RefusedByPurge:
         """Stores the entry and its outputs in one durable transaction. The blobs it names must be durable already.
 
+        payment: what it cost, filed in the same transaction; not where a purge refuses the entry.
         append: the entry keeps its age and envelope, gains the outputs and tags. Goes on to its end if the caller is cancelled.
         """
 
@@ -277,6 +284,28 @@ class AdminStore(Protocol):
 
     async def list_acts(self, *, before: int | None, limit: int) -> list[AuditRecord]:
         """The audit log, the newest first; ids smaller than `before`."""
+
+
+class LedgerStore(Protocol):
+    """What was spent, row by row, and what was asked and spent added up by day."""
+
+    async def pay(self, payments: Collection[Payment]) -> None:
+        """Files payments; one durable transaction. One that is filed already changes nothing."""
+
+    async def add(self, sums: Mapping[Daily, Sum]) -> None:
+        """Adds to daily sums; one durable transaction."""
+
+    async def spent(self, day: int, *, simulated: bool) -> Spent:
+        """What was spent on that day and in all, with the simulator or without it."""
+
+    async def sums(self, first: int, last: int) -> dict[Daily, Sum]:
+        """The sums of those days, both included."""
+
+    async def payments(self, *, limit: int) -> list[Payment]:
+        """The newest payments first."""
+
+    async def trim_payments(self, *, before: float) -> int:
+        """Deletes payments from before that time (Unix seconds); the sums stay. Returns how many went."""
 
 
 class BlobStore(Protocol):

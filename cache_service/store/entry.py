@@ -19,6 +19,7 @@ class Output:
     blob: SHA-256 (hex) of the picture's bytes, None where the output has none; `size` in bytes, `media_type` from its magic bytes.
     created: the upstream's `created`, Unix seconds; replayed with a hit.
     usage: this output's share of the upstream's `usage`; the shares of one call add up to what the upstream said.
+    usd: what it cost when it was made, None where no price was known; it isn't covered by the row's checksum.
     """
 
     item: Mapping[str, Any]
@@ -28,6 +29,7 @@ class Output:
     size: int = 0
     media_type: str | None = None
     upstream_request_id: str | None = None
+    usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,6 +201,84 @@ class Feedback:
     undone: int | None = None
     asked_prompt: str | None = None
     stored_prompt: str | None = None
+
+
+Charge: TypeAlias = Literal["paid", "not-stored", "maybe-paid"]
+"""How a generation was paid for: stored too; answered, but not stored; or lost, so that it may have been charged (a time-out, a cut)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What daily sums are kept by. model, size and quality as made, where that is known; "" where nobody said."""
+
+    operation: str
+    client: str
+    model: str = ""
+    size: str = ""
+    quality: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One generation that was paid or may have been: a row of the ledger.
+
+    id: random, so that a payment told twice is filed once. at: Unix seconds. usd: None where no price is known.
+    estimated: the upstream didn't say what it used, so `usd` is the most that the catalog expects.
+    """
+
+    id: str
+    at: float
+    kind: Kind
+    charge: Charge
+    usd: float | None
+    estimated: bool = False
+    outputs: int = 1
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Requests or payments added up. usd: paid, or saved by hits; unpriced: how many of `count` have no known price."""
+
+    count: int = 0
+    outputs: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+
+    def __add__(self, other: Sum) -> Sum:
+        return Sum(
+            self.count + other.count,
+            self.outputs + other.outputs,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.usd + other.usd,
+            self.unpriced + other.unpriced,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """What is added up in one row: a day (number of days since 1970, UTC), what was asked, and how it was answered.
+
+    answer: a `Charge`, or the decision on a request ("hit", "semantic-hit", "miss" …).
+    """
+
+    day: int
+    kind: Kind
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """USD: of one day by client, of that day in all, and since the ledger began."""
+
+    by_client: Mapping[str, float]
+    day: float
+    total: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def output_values(entry_id: int, position: int, output: Output) -> dict[str, Any
         "media_type": output.media_type,
         "upstream_request_id": output.upstream_request_id,
     }
-    return {**values, "checksum": _checksum(*values.values())}
+    return {**values, "checksum": _checksum(*values.values()), "usd": output.usd}
 
 
 def vector_values(entry_id: int, stored: StoredVector) -> dict[str, Any]:
@@ -120,6 +120,7 @@ def output_from(row: Row) -> Output:
         size=row.size,
         media_type=row.media_type,
         upstream_request_id=row.upstream_request_id,
+        usd=row.usd,
     )
 
 

@@ -1,6 +1,6 @@
 """Entries and feedback in SQL: the same code on SQLite and PostgreSQL. What each question asks stands in `reading`, what a store does in
-`storing`, what a purge does in `removal`, hits and feedback in `judging`, how changes are numbered in `feed`; what operators see in
-`listing`, their keys in `keys`, what they did in `auditing`.
+`storing`, what a purge does in `removal`, hits and feedback in `judging`, money in `ledger`, how changes are numbered in `feed`; what
+operators see in `listing`, their keys in `keys`, what they did in `auditing`.
 
 A row that isn't what was written is quarantined when it is met, and counts as not there.
 """
@@ -12,8 +12,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from cache_service.errors import StoreError
-from cache_service.store import auditing, checks, feed, judging, keys, listing, reading, removal, storing, words
+from cache_service.store import auditing, checks, feed, judging, keys, ledger, listing, reading, removal, storing, words
 from cache_service.store.base import (
     Change,
     FeedPosition,
@@ -24,16 +26,20 @@ from cache_service.store.base import (
     Stored,
     VectorRow,
 )
-from cache_service.store.engine import Database
+from cache_service.store.engine import Abandoned, Database
 from cache_service.store.entry import (
+    Daily,
     Entry,
     Feedback,
     Judgement,
     NewEntry,
     Output,
+    Payment,
     PurgePredicate,
     ServedHit,
+    Spent,
     StoredVector,
+    Sum,
 )
 from cache_service.store.migrations import require_current
 from cache_service.store.records import (
@@ -67,7 +73,7 @@ async def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Sql
 
 
 class SqlEntryStore:
-    """An `EntryStore`, a `FeedbackStore` and an `AdminStore` on a database; `base` says what each method promises."""
+    """An `EntryStore`, a `FeedbackStore`, an `AdminStore` and a `LedgerStore` on a database; `base` says what each method promises."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
         self._database = database
@@ -90,14 +96,23 @@ class SqlEntryStore:
         await self._quarantine_corrupt(found.corrupt)
         return found.entries
 
-    async def put(self, new: NewEntry, on_conflict: OnConflict) -> Stored | RefusedByPurge:
+    async def put(
+        self, new: NewEntry, on_conflict: OnConflict, *, payment: Payment | None = None
+    ) -> Stored | RefusedByPurge:
         """One transaction, and one fsync on SQLite."""
         if not new.outputs:
             raise StoreError("an entry without outputs can't be served, so it isn't stored")
+
+        async def work(connection: AsyncConnection) -> Stored | RefusedByPurge | None:
+            if payment is not None:
+                await ledger.pay(connection, [payment])
+            stored = await storing.put(connection, new, on_conflict, at=self._clock())
+            if stored is None:
+                raise Abandoned(None)  # the payment is filed with the entry, or not at all
+            return stored
+
         for _ in range(ATTEMPTS):
-            outcome: Stored | RefusedByPurge | None = await self._database.write(
-                lambda c: storing.put(c, new, on_conflict, at=self._clock())
-            )
+            outcome = await self._database.write(work)
             if outcome is not None:
                 return outcome
         raise StoreError("the entry was deleted again and again while it was being stored")
@@ -265,6 +280,32 @@ class SqlEntryStore:
     async def list_acts(self, *, before: int | None, limit: int) -> list[AuditRecord]:
         """One statement."""
         return await self._database.read(lambda c: auditing.newest(c, before, limit))
+
+    async def pay(self, payments: Collection[Payment]) -> None:
+        """One transaction."""
+        if payments:
+            await self._database.write(lambda c: ledger.pay(c, payments))
+
+    async def add(self, sums: Mapping[Daily, Sum]) -> None:
+        """One transaction."""
+        if sums:
+            await self._database.write(lambda c: ledger.add(c, sums))
+
+    async def spent(self, day: int, *, simulated: bool) -> Spent:
+        """Two statements over the daily sums."""
+        return await self._database.read(lambda c: ledger.spent(c, day, simulated=simulated))
+
+    async def sums(self, first: int, last: int) -> dict[Daily, Sum]:
+        """One statement."""
+        return await self._database.read(lambda c: ledger.sums(c, first, last))
+
+    async def payments(self, *, limit: int) -> list[Payment]:
+        """One statement."""
+        return await self._database.read(lambda c: ledger.newest(c, limit))
+
+    async def trim_payments(self, *, before: float) -> int:
+        """One transaction."""
+        return await self._database.write(lambda c: ledger.trim(c, before))
 
     async def aclose(self) -> None:
         """Waits for writes under way."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -77,6 +77,7 @@ outputs = sa.Table(
     sa.Column("media_type", sa.Text),
     sa.Column("upstream_request_id", sa.Text),
     sa.Column("checksum", sa.BigInteger, nullable=False),
+    sa.Column("usd", sa.Double),
     sa.UniqueConstraint("entry_id", "position"),
 )
 
@@ -199,3 +200,30 @@ def words_of(prompt: sa.ColumnElement[str]) -> sa.ColumnElement[object]:
 def of_full_text(name: str | None) -> bool:
     """Whether a table or index belongs to the full-text index, of which SQLAlchemy knows nothing."""
     return name is not None and (name == WORDS or name.startswith((f"{WORDS}_", f"ix_{WORDS}")))
+
+
+_KIND = ("operation", "client", "model", "size", "quality", "upstream_group")
+
+payments = sa.Table(
+    "payments",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False, index=True),
+    *(sa.Column(name, sa.Text, nullable=False) for name in _KIND),
+    sa.Column("charge", sa.Text, nullable=False),
+    sa.Column("usd", sa.Double),
+    sa.Column("estimated", sa.Boolean, nullable=False),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("outputs", "tokens_in", "tokens_out")),
+)
+"""The ledger: a row for each generation that was paid or may have been."""
+
+daily = sa.Table(
+    "daily",
+    metadata,
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    *(sa.Column(name, sa.Text, primary_key=True) for name in (*_KIND, "answer")),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("count", "outputs", "tokens_in", "tokens_out")),
+    sa.Column("usd", sa.Double, nullable=False),
+    sa.Column("unpriced", sa.BigInteger, nullable=False),
+)
+"""The ledger and the traffic added up by day, so that sums cost a few rows whatever was paid. Kept for ever; payments are trimmed."""

@@ -28,7 +28,8 @@ from tests.fakes.entries import new_entry
 OPTIONS = {"compare_type": True, "include_name": lambda name, kind, parents: not of_full_text(name)}
 FIRST = new_entry("cat", vector=None)
 FIRST_ENTRY = {"id": 1, **entry_values(FIRST)}
-FIRST_OUTPUT = output_values(1, 0, FIRST.outputs[0])
+FIRST_OUTPUT = {name: value for name, value in output_values(1, 0, FIRST.outputs[0]).items() if name != "usd"}
+"""As the first release wrote it: a later one added what it cost."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
