@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from cache_service.errors import CacheServiceError
 
@@ -29,7 +29,9 @@ class Report:
     key: exact key under which the answer is (or would be) filed; "" where the request has none.
     matched_prompt, matched_key: of the entry that answered by meaning (a hit, a join, or the first of several outputs); in shadow
     mode, of the one that would have (`shadow`). age, ttl: seconds; ttl None for ever.
-    usd: what the generation cost, or what the hit saved (`saved_usd`), where the price is known.
+    usd: what the generation cost, or what the hit saved (`saved_usd`: what it cost to make), where the price is known.
+    estimated_usd: what the generation might have cost at most, reckoned before it. made: model, size, quality of what is served,
+    where known; tokens: read and written to make it.
     """
 
     decision: Literal["hit", "stale-hit", "miss", "partial", "collapsed", "bypass"]
@@ -49,6 +51,9 @@ class Report:
     collapsed: bool = False
     usd: float | None = None
     saved_usd: float | None = None
+    estimated_usd: float | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)
+    tokens: tuple[int, int] = (0, 0)
     upstream_request_id: str | None = None
 
 

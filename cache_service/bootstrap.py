@@ -19,6 +19,8 @@ from typing import Any, Literal
 import httpx
 from pydantic import SecretStr
 
+from cache_service.budget import Budgets
+from cache_service.budget import Limits as BudgetLimits
 from cache_service.config import Settings
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
@@ -35,6 +37,7 @@ from cache_service.jobs.evaluate import evaluate as evaluate_pairs
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.hit_log import HitLog
+from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
 from cache_service.jobs.warm import Estimate
 from cache_service.operations.base import Operation
@@ -145,6 +148,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
         await follower.start()
         stack.push_async_callback(follower.save)
         upstream = await _open_upstream(settings, stack, metrics)
+        ledger = await _open_ledger(settings, stack, store, catalog, upstream, metrics)
         generator = Generator(
             upstream=upstream,
             store=store,
@@ -152,7 +156,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             spool=FileSpool(settings.data_dir / "spool"),
             follower=follower,
             ttl={"images": settings.ttl_images, "chat": settings.ttl_chat, "volatile": settings.ttl_volatile},
-            price=catalog.usd,
+            ledger=ledger,
             hook=metrics,
             embedding_model=embeddings.model_id,
         )
@@ -179,6 +183,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             responses=Responses(blobs, catalog.usd),
             hook=metrics,
             standing=standing,
+            ledger=ledger,
             record=hits.add,
             modes={"images": settings.semantic_images, "chat": settings.semantic_chat},
             threshold=settings.threshold,
@@ -197,10 +202,20 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
         )
         _in_background(stack, follower.run(poll=POLL, save_every=SAVE_INDEX_EVERY))
         _in_background(
-            stack, maintain.run(store, blobs, hook=metrics, keep_changes=settings.keep_changes, every=MAINTAIN_EVERY)
+            stack,
+            maintain.run(
+                store,
+                blobs,
+                hook=metrics,
+                keep_changes=settings.keep_changes,
+                keep_payments=settings.keep_payments,
+                ledger=store,
+                every=MAINTAIN_EVERY,
+            ),
         )
         _in_background(stack, hits.run(every=RECORD_HITS_EVERY))
         _in_background(stack, feedback.run(poll=POLL))
+        _in_background(stack, ledger.run(every=RECORD_HITS_EVERY))
         service = Service(
             settings=settings,
             cache=cache,
@@ -286,25 +301,14 @@ async def client(settings: Settings, *, admin: bool) -> AsyncIterator[httpx.Asyn
 
 
 def estimate_usd(settings: Settings) -> Estimate:
-    """What a request may cost, by the catalog; a parameter of a wrong type counts as absent, for the service will refuse it."""
+    """What a request may cost, by the catalog, its presets made explicit."""
     catalog = load_catalog(packaged_catalog(), settings.catalog)
     offers = load_offers(packaged_catalog(), settings.catalog)
-
-    def text(value: Any) -> str | None:
-        return value if isinstance(value, str) else None
-
-    def count(*values: Any, default: int) -> int:
-        return next((value for value in values if isinstance(value, int) and value > 0), default)
 
     def estimate(operation: str, request: Mapping[str, Any]) -> float | None:
         with contextlib.suppress(InvalidRequest):  # the service will say so
             request = offers.expand(operation, request)
-        model, n = text(request.get("model")), count(request.get("n"), default=1)
-        if operation == "images":
-            return catalog.estimate_usd(model, text(request.get("size")), text(request.get("quality")), n)
-        allowed = count(request.get("max_completion_tokens"), request.get("max_tokens"), default=1024)
-        prompt = len(str(request.get("messages"))) // 3
-        return catalog.usd(model, {"prompt_tokens": prompt, "completion_tokens": n * allowed})
+        return catalog.estimate_request(operation, request)
 
     return estimate
 
@@ -388,6 +392,37 @@ async def _open_feedback(
     keeper = FeedbackKeeper(store, hits, standing, hook=hook, threshold=settings.threshold)
     await keeper.refresh()
     return hits, standing, keeper
+
+
+async def _open_ledger(
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    store: SqlEntryStore,
+    catalog: Catalog,
+    upstream: Upstream,
+    hook: Hook,
+) -> Ledger:
+    """Who pays; what was spent before is read, so that budgets hold over a restart."""
+    own = (entry.rpartition(":") for entry in settings.client_budgets)
+    limits = BudgetLimits(
+        client=settings.budget_client_usd_per_day,
+        clients={name.strip(): float(usd) for name, _, usd in own},
+        day=settings.budget_usd_per_day,
+        total=settings.budget_usd_total,
+        unpriced=settings.budget_unpriced == "allow",
+    )
+    ledger = Ledger(
+        store,
+        Budgets(limits),
+        group=upstream.group,
+        simulated=upstream.simulated,
+        price=catalog.usd,
+        estimate=catalog.estimate_request,
+        hook=hook,
+    )
+    await ledger.refresh()
+    stack.push_async_callback(ledger.aclose)
+    return ledger
 
 
 async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, hook: Hook) -> Upstream:

@@ -122,6 +122,29 @@ class Settings(BaseModel):
         description="Refuse with 400 what the catalog knows to be impossible (a model that was shut down, a size, a dead parameter), "
         "saying what to use; else the upstream judges.",
     )
+    budget_usd_per_day: float | None = Field(
+        default=None,
+        ge=0,
+        description="USD that all clients together may spend on a day of UTC; then misses are refused with 429.",
+    )
+    budget_client_usd_per_day: float | None = Field(
+        default=None, ge=0, description="USD that each client key may spend on a day of UTC."
+    )
+    client_budgets: Names = Field(
+        default=(), description="Clients with a daily budget of their own: `name:USD`, comma-separated."
+    )
+    budget_usd_total: float | None = Field(
+        default=None, ge=0, description="USD that may be spent in all, since the ledger began; raise it to go on."
+    )
+    budget_unpriced: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="What becomes of a generation that no price is known for while a budget is set. `allow` lets it through, uncounted.",
+    )
+    keep_payments: float = Field(
+        default=400 * 86400.0,
+        gt=0,
+        description="Seconds that single payments are kept in the ledger; sums by day stay for ever.",
+    )
 
     simulator_latency: float | Literal["real"] = Field(
         default=2.0,
@@ -226,6 +249,19 @@ class Settings(BaseModel):
     def _seconds(cls, value: float | Literal["real"]) -> float | Literal["real"]:
         if value != "real" and not 0 <= value < float("inf"):
             raise ValueError("expected seconds from 0, or `real`")
+        return value
+
+    @field_validator("client_budgets")
+    @classmethod
+    def _named_amounts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            name, _, amount = entry.rpartition(":")
+            try:
+                known = name.strip() and 0 <= float(amount) < float("inf")
+            except ValueError:
+                known = False
+            if not known:
+                raise ValueError(f"{entry!r}: expected name:USD")
         return value
 
     @field_validator("upstream_base_url")

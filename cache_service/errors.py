@@ -14,7 +14,8 @@
     │   ├── UpstreamRefused         an HTTP error answer; carries status, headers and body for the client
     │   ├── UpstreamUnreachable     no connection, broken or cut answer (502)
     │   ├── UpstreamTimeout         the deadline passed; the call may have been paid (504)
-    │   └── CapacityExceeded        the limit pools can't admit the request before its deadline (429)
+    │   ├── CapacityExceeded        the limit pools can't admit the request before its deadline (429)
+    │   └── BudgetExceeded          what may be spent is spent (429)
     ├── EmbeddingError              the model is missing, altered or failed
     ├── StoreError                  SQL or the file system failed; what was acknowledged before is safe
     │   ├── StoreCorrupt            bytes on disk don't match their digest
@@ -107,6 +108,7 @@ class UpstreamError(CacheServiceError):
     """The upstream couldn't or wouldn't answer.
 
     `transient` says whether the same request may succeed later; `retry_after` is in seconds, if known.
+    `maybe_paid`: how many calls were made for it that got no answer and may have been charged all the same.
     """
 
     transient = True
@@ -115,6 +117,7 @@ class UpstreamError(CacheServiceError):
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
+        self.maybe_paid = 0
 
 
 class UpstreamRefused(UpstreamError):
@@ -149,6 +152,12 @@ class UpstreamTimeout(UpstreamError):
 
 class CapacityExceeded(UpstreamError):
     """The limit pools can't admit the request before its deadline; `retry_after` says when they could."""
+
+
+class BudgetExceeded(UpstreamError):
+    """What may be spent is spent, or a budget can't hold what has no price; `retry_after` says when the day ends."""
+
+    transient = False
 
 
 class EmbeddingError(CacheServiceError):

@@ -1,5 +1,6 @@
 """Steps 7 and 8 of a miss: generate, then store in both tiers; and the recovery of what a killed process had paid for.
 
+What it may cost is held before, and what it did cost is filed with it (`jobs/ledger`).
 The order is what keeps a paid picture: spool (before the request leaves) → upstream → spool → blobs → one SQL transaction →
 index → spool discarded. Whatever fails on the way to the store, the client still gets the answer.
 """
@@ -11,7 +12,6 @@ import base64
 import hashlib
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -20,19 +20,17 @@ import numpy as np
 import orjson
 
 from cache_service.cache_key.key import form
-from cache_service.errors import CacheServiceError, StoreError, UpstreamError
-from cache_service.instrumentation.events import Hook, NotStored, Recovered, StoreFailed, UsdSpent
+from cache_service.errors import BudgetExceeded, CacheServiceError, StoreError, UpstreamError
+from cache_service.instrumentation.events import Hook, NotStored, Recovered, StoreFailed
 from cache_service.jobs.follow import Follower
+from cache_service.jobs.ledger import Bill, Ledger
 from cache_service.operations.base import Answer, Asked, Incomplete, Made, Operation
 from cache_service.single_flight import Generation
 from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool, SpoolFile
-from cache_service.store.entry import Entry, NewEntry, Output, SpoolHeader, StoredVector
+from cache_service.store.entry import Entry, NewEntry, Output, Payment, SpoolHeader, StoredVector
 from cache_service.upstream.base import Call, Upstream
 
 log = logging.getLogger(__name__)
-
-Price: TypeAlias = Callable[[str | None, Mapping[str, Any]], float | None]
-"""(model, usage) → USD, None where it isn't known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +100,18 @@ class Job:
     priority: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Received:
+    """A 2xx, read to its end. usage: what the upstream said it used. maybe_paid: calls lost before it that may have been charged."""
+
+    status: int
+    raw: bytes
+    headers: Mapping[str, str]
+    request_id: str | None
+    usage: Mapping[str, Any] | None
+    maybe_paid: int
+
+
 class Generator:
     """Runs generations to their end: one call of `run` is one paid call at most (and the retries the upstream allows)."""
 
@@ -114,7 +124,7 @@ class Generator:
         spool: Spool,
         follower: Follower,
         ttl: Mapping[str, float],
-        price: Price,
+        ledger: Ledger,
         hook: Hook,
         embedding_model: str,
         now: Callable[[], float] = time.time,
@@ -125,7 +135,7 @@ class Generator:
         self._spool = spool
         self._follower = follower
         self._ttl = ttl
-        self._price = price
+        self._ledger = ledger
         self._hook = hook
         self._embedding_model = embedding_model
         self._now = now
@@ -142,20 +152,36 @@ class Generator:
             log.exception("the store can't be read; answering without it")
             self._hook(StoreFailed(draft.operation, "sql"))
             may_store = False
-        spooled = await self._open_spool(draft, job.on_conflict) if may_store else None
         try:
-            status, headers, request_id = await self._call(job, generation, spooled)
+            bill = self._ledger.open(job.asked, draft.client, job.n)
+        except BudgetExceeded as error:
+            return Broke(error)
+        try:
+            return await self._generate(job, generation, draft, bill, may_store=may_store)
+        finally:
+            self._ledger.close(bill)
+
+    async def _generate(
+        self, job: Job, generation: Generation[Outcome], draft: NewEntry, bill: Bill, *, may_store: bool
+    ) -> Outcome:
+        """Step 7, and 8 where there is a complete answer."""
+        spooled = await self._open_spool(bill.id, draft, job.on_conflict) if may_store else None
+        try:
+            received = await self._call(job, generation, spooled)
         except UpstreamError as error:
+            await self._ledger.lost(bill, error.maybe_paid)
             await self._discard(spooled)
             return Broke(error)
-        raw = generation.body
-        answer = await self._read(job.operation, status, raw)
+        await self._ledger.lost(bill, received.maybe_paid)
+        answer = await self._read(job.operation, received.status, received.raw)
         if isinstance(answer, Incomplete):
+            charge = self._ledger.payment(bill, "not-stored" if received.usage else "maybe-paid", received.usage)
+            await self._ledger.file(bill, charge)
             await self._discard(spooled)
             self._hook(NotStored(draft.operation, "incomplete"))
-            return NotUnderstood(status, raw, headers, answer.reason, request_id)
+            return NotUnderstood(received.status, received.raw, received.headers, answer.reason, received.request_id)
         draft = replace(draft, tags=frozenset(generation.tags))
-        return await self._keep(job, draft, answer, raw, headers, request_id, spooled, may_store=may_store)
+        return await self._keep(job, draft, answer, received, bill, spooled, may_store=may_store)
 
     async def recover(self, operations: Mapping[str, Operation]) -> None:
         """Stores what an earlier process had received but not stored; called once, before requests are served."""
@@ -166,7 +192,9 @@ class Generator:
                 operation = operations[draft.operation]
                 answer = await self._read(operation, 200, found.body)
                 if isinstance(answer, Answer):
-                    outcome = await self._recover_one(operation, answer, draft, found.header.entry["on_conflict"])
+                    outcome = await self._recover_one(operation, answer, draft, found.header)
+                else:
+                    await self._recover_lost(operation, draft, found.header)
             except Exception as error:  # whatever is in the file, the service starts
                 log.warning("a spooled generation could not be recovered and is kept: %s", type(error).__name__)
                 self._hook(Recovered("unreadable"))
@@ -174,16 +202,26 @@ class Generator:
             await found.file.discard()
             self._hook(Recovered(outcome))
 
-    async def _recover_one(self, operation: Operation, answer: Answer, draft: NewEntry, on_conflict: OnConflict) -> str:
+    async def _recover_one(self, operation: Operation, answer: Answer, draft: NewEntry, header: SpoolHeader) -> str:
         """Stores what was received, unless the process had done so before it was killed."""
-        outputs, pictures = to_outputs(answer, None)
         asked = operation.parse(draft.request)
-        new, on_conflict = self._filed(operation, asked, answer, draft, outputs, on_conflict)
+        bill = self._ledger.recovered(header.generation_id, asked, draft.client, len(answer.outputs))
+        payment = self._ledger.payment(bill, "paid", answer.total_usage, answer.made)
+        outputs, pictures = to_outputs(answer, None, self._usd(bill, answer))
+        new, on_conflict = self._filed(operation, asked, answer, draft, outputs, header.entry["on_conflict"])
         there = await self._store.find(new.exact_key, embedding_model=self._embedding_model)
         if there is not None and pictures and pictures.keys() <= {output.blob for output in there.outputs}:
             return "stored"
-        stored = await self._file(new, pictures, on_conflict)
-        return "purged" if isinstance(stored, RefusedByPurge) else "stored"
+        stored = await self._file(new, pictures, on_conflict, payment)
+        if isinstance(stored, RefusedByPurge):
+            await self._ledger.file(bill, replace(payment, charge="not-stored"))
+            return "purged"
+        return "stored"
+
+    async def _recover_lost(self, operation: Operation, draft: NewEntry, header: SpoolHeader) -> None:
+        """The process was killed during the call: it may have been charged."""
+        asked = operation.parse(draft.request)
+        await self._ledger.lost(self._ledger.recovered(header.generation_id, asked, draft.client, asked.n), 1)
 
     async def _sufficient(self, exact_key: str, enough: int) -> Entry | None:
         entry = await self._store.find(exact_key, embedding_model=self._embedding_model)
@@ -192,9 +230,7 @@ class Generator:
         expired = entry.expires_at is not None and entry.expires_at <= self._now()
         return None if expired else entry
 
-    async def _call(
-        self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None
-    ) -> tuple[int, Mapping[str, str], str | None]:
+    async def _call(self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None) -> Received:
         """Sends the request; the body gathers in the generation and the spool."""
         call = await asyncio.to_thread(_to_call, job)  # a long conversation takes a while to write
         async with self._upstream.send(call) as reply:
@@ -202,7 +238,9 @@ class Generator:
                 generation.append(piece)
                 if spooled is not None:
                     spooled = await self._append(spooled, piece, generation.draft.operation)
-            return reply.status, reply.headers, reply.request_id
+            return Received(
+                reply.status, generation.body, reply.headers, reply.request_id, reply.usage(), reply.maybe_paid
+            )
 
     async def _read(self, operation: Operation, status: int, raw: bytes) -> Answer | Incomplete:
         if status != 200:
@@ -214,32 +252,25 @@ class Generator:
         job: Job,
         draft: NewEntry,
         answer: Answer,
-        raw: bytes,
-        headers: Mapping[str, str],
-        request_id: str | None,
+        received: Received,
+        bill: Bill,
         spooled: SpoolFile | None,
         *,
         may_store: bool,
     ) -> Produced:
-        """Step 8; what it can't store is answered all the same."""
-        outputs, pictures = to_outputs(answer, request_id)
-        usd = (
-            self._price(draft.model or _text(answer.made.get("model")), answer.total_usage)
-            if answer.total_usage
-            else None
-        )
-        if usd is not None:
-            self._hook(UsdSpent(draft.operation, usd, saved=False))
+        """Step 8; what it can't store is answered all the same, and paid all the same."""
+        outputs, pictures = to_outputs(answer, received.request_id, self._usd(bill, answer))
+        payment = self._ledger.payment(bill, "paid", answer.total_usage, answer.made)
         new, on_conflict = self._filed(job.operation, job.asked, answer, draft, outputs, job.on_conflict)
         entry, why_not = None, "" if may_store else "no-store"
         if may_store:
             try:
-                stored = await self._file(new, pictures, on_conflict)
+                stored = await self._file(new, pictures, on_conflict, payment)
                 if isinstance(stored, RefusedByPurge):
                     why_not = "purged"
                 else:
                     entry = stored
-                await self._discard(spooled)
+                    self._ledger.filed(bill, payment)
             except (
                 Exception
             ):  # whatever a store does, who paid gets the answer; the spool's file is stored at the next start
@@ -247,20 +278,27 @@ class Generator:
                 log.exception("a paid answer could not be stored; it was served, and is %s", where)
                 self._hook(StoreFailed(draft.operation, "sql"))
                 why_not = "store failed"
-        if why_not:
+        if entry is None:
+            await self._ledger.file(bill, replace(payment, charge="not-stored"))
             self._hook(NotStored(draft.operation, why_not))
+        if why_not != "store failed":
+            await self._discard(spooled)
         return Produced(
-            raw=raw,
-            headers=headers,
+            raw=received.raw,
+            headers=received.headers,
             answer=answer,
             outputs=outputs,
             pictures=pictures,
             entry=entry,
             why_not=why_not,
             filed_as_asked=new.exact_key == draft.exact_key,
-            usd=usd,
-            request_id=request_id,
+            usd=None if payment.estimated else payment.usd,
+            request_id=received.request_id,
         )
+
+    def _usd(self, bill: Bill, answer: Answer) -> Callable[[Made], float | None]:
+        """What one output cost: its share of the use, at the price of the model that made it."""
+        return lambda made: self._ledger.price(bill, made.usage, answer.made)
 
     def _filed(
         self,
@@ -295,11 +333,11 @@ class Generator:
         return min((ttl for kind in kinds if (ttl := self._ttl.get(kind, 0.0))), default=0.0)
 
     async def _file(
-        self, new: NewEntry, pictures: Mapping[str, bytes], on_conflict: OnConflict
+        self, new: NewEntry, pictures: Mapping[str, bytes], on_conflict: OnConflict, payment: Payment
     ) -> Entry | RefusedByPurge:
         """Blobs, then the transaction, then the index. Raises StoreError."""
         async with self._blobs.writing(list(pictures.values())):
-            stored = await self._store.put(new, on_conflict)
+            stored = await self._store.put(new, on_conflict, payment=payment)
         if not isinstance(stored, RefusedByPurge) and stored.orphaned_blobs:
             await self._blobs.collect(stored.orphaned_blobs, unreferenced=self._store.unreferenced)
         if isinstance(stored, RefusedByPurge):
@@ -312,9 +350,9 @@ class Generator:
             self._hook(StoreFailed(new.operation, "index"))
         return stored.entry
 
-    async def _open_spool(self, draft: NewEntry, on_conflict: OnConflict) -> SpoolFile | None:
+    async def _open_spool(self, bill_id: str, draft: NewEntry, on_conflict: OnConflict) -> SpoolFile | None:
         known = draft_to_json(draft) | {"on_conflict": on_conflict}
-        header = SpoolHeader(uuid.uuid4().hex, draft.began, self._now(), known)
+        header = SpoolHeader(bill_id, draft.began, self._now(), known)
         try:
             return await self._spool.open(header)
         except StoreError:
@@ -351,8 +389,10 @@ def _to_call(job: Job) -> Call:
     )
 
 
-def to_outputs(answer: Answer, request_id: str | None) -> tuple[tuple[Output, ...], dict[str, bytes]]:
-    """The answer's outputs as they are stored, and the pictures by digest."""
+def to_outputs(
+    answer: Answer, request_id: str | None, usd: Callable[[Made], float | None]
+) -> tuple[tuple[Output, ...], dict[str, bytes]]:
+    """The answer's outputs as they are stored, and the pictures by digest. usd: what one output cost."""
     pictures: dict[str, bytes] = {}
 
     def to_output(made: Made) -> Output:
@@ -368,6 +408,7 @@ def to_outputs(answer: Answer, request_id: str | None) -> tuple[tuple[Output, ..
             size=len(made.picture or b""),
             media_type=made.media_type,
             upstream_request_id=request_id,
+            usd=usd(made),
         )
 
     return tuple(to_output(made) for made in answer.outputs), pictures

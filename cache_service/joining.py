@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from cache_service.cache_key.key import form
 from cache_service.decision import Decision, Miss, MissReason
-from cache_service.errors import CacheServiceError, UpstreamError, UpstreamTimeout
+from cache_service.errors import BudgetExceeded, CacheServiceError, UpstreamError, UpstreamTimeout
 from cache_service.generation import AlreadyThere, Broke, Generator, Job, NotUnderstood, Outcome, Produced
 from cache_service.question import Question, Steering
 from cache_service.semantic_tier import SemanticTier
@@ -104,6 +104,8 @@ class Joining:
                 return False
             case NotUnderstood():
                 return not same_request or generation.n != question.asked.n
+            case Broke(BudgetExceeded()):
+                return generation.draft.client != question.caller.client  # someone else's budget
             case Broke(error) if is_permanent(error):
                 return not same_request
             case Broke():

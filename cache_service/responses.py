@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from cache_service.answer import Forwarded, Report, Served
 from cache_service.decision import Decision, Hit, Miss, MissReason, StaleHit
-from cache_service.generation import NotUnderstood, Price, Produced
+from cache_service.generation import NotUnderstood, Produced
+from cache_service.jobs.ledger import Price, tokens_of
 from cache_service.operations.base import Operation
 from cache_service.store.base import BlobStore
 from cache_service.store.entry import Entry, Output
@@ -49,6 +50,8 @@ class Responses:
             ttl=-decision.staleness if isinstance(decision, StaleHit) else decision.ttl,
             detail=decision.allowed if isinstance(decision, StaleHit) else "",
             saved_usd=self._usd(entry, outputs),
+            made={"model": entry.model, **entry.made},
+            tokens=_tokens(outputs),
         )
         return Served(200, body, JSON, report)
 
@@ -72,6 +75,8 @@ class Responses:
             stored=produced.entry is not None and produced.filed_as_asked,
             detail=report.detail or _why_not_stored(produced),
             usd=produced.usd if leads else None,
+            made=produced.answer.made,
+            tokens=tokens_of(produced.answer.total_usage),
             upstream_request_id=produced.request_id,
         )
         if leads and before is None:
@@ -114,8 +119,12 @@ class Responses:
         return operation.render(envelope, outputs, pictures)
 
     def _usd(self, entry: Entry, outputs: Sequence[Output]) -> float | None:
+        """What the outputs cost when they were made; at today's price where that wasn't noted."""
         model = entry.model or entry.made.get("model")
-        prices = [self._price(model, output.usage) for output in outputs if output.usage]
+        prices = [
+            output.usd if output.usd is not None else self._price(model, output.usage) if output.usage else None
+            for output in outputs
+        ]
         known = [price for price in prices if price is not None]
         return sum(known) if known else None
 
@@ -142,6 +151,11 @@ def miss_report(decision: Decision, key: str, *, leads: bool) -> Report:
         forwarded=forwarded,
         collapsed=not leads,
     )
+
+
+def _tokens(outputs: Sequence[Output]) -> tuple[int, int]:
+    pairs = [tokens_of(output.usage) for output in outputs]
+    return sum(read for read, _ in pairs), sum(written for _, written in pairs)
 
 
 def _why_not_stored(produced: Produced) -> str:

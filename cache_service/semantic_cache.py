@@ -29,6 +29,7 @@ from cache_service.errors import InvalidRequest, StoreError
 from cache_service.feedback import Standing
 from cache_service.generation import Broke, Generator, Outcome
 from cache_service.instrumentation.events import Hook, StepTimed, TierFailed
+from cache_service.jobs.ledger import Ledger
 from cache_service.joining import Joining
 from cache_service.operations.base import Asked, Operation
 from cache_service.question import Mode, Question, Steering, is_large
@@ -71,6 +72,7 @@ class SemanticCache:
         responses: Responses,
         hook: Hook,
         standing: Standing,
+        ledger: Ledger,
         record: Callable[[ServedHit], None],
         modes: Mapping[str, Mode],
         threshold: float,
@@ -94,9 +96,9 @@ class SemanticCache:
             now=now, monotonic=monotonic,
         )  # fmt: skip
         self._serving = Serving(
-            responses=responses, store=store, hook=hook, record=record, now=now, monotonic=monotonic
+            responses=responses, store=store, ledger=ledger, hook=hook, record=record, now=now, monotonic=monotonic
         )
-        self._streaming = Streaming(upstream, self._serving)
+        self._streaming = Streaming(upstream, ledger, self._serving)
 
     async def get_or_generate(
         self,

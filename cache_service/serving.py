@@ -1,4 +1,4 @@
-"""From what was found or generated to what the client gets, and what the rest of the world is told of it: hook, log, record of hits."""
+"""From what was found or generated to what the client gets, and what the rest of the world is told of it: hook, log, ledger, record of hits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cache_service.answer import Failed, Report, Result, Served
 from cache_service.cache_key.normalize import prompt_digest
 from cache_service.decision import Decision, Directives, Hit, Miss, MissReason, StaleHit, decide_exact
 from cache_service.errors import (
+    BudgetExceeded,
     CacheServiceError,
     NotCached,
     StoreCorrupt,
@@ -21,6 +22,7 @@ from cache_service.errors import (
 )
 from cache_service.generation import AlreadyThere, Broke, NotUnderstood, Outcome, Produced
 from cache_service.instrumentation.events import Hook, RequestServed, ShadowHit, TierFailed, UsdSpent
+from cache_service.jobs.ledger import Ledger
 from cache_service.joining import is_permanent
 from cache_service.question import Question
 from cache_service.responses import Responses, miss_report
@@ -39,6 +41,7 @@ class Serving:
         *,
         responses: Responses,
         store: EntryStore,
+        ledger: Ledger,
         hook: Hook,
         record: Callable[[ServedHit], None],
         now: Callable[[], float] = time.time,
@@ -46,6 +49,7 @@ class Serving:
     ) -> None:
         self._responses = responses
         self._store = store
+        self._ledger = ledger
         self._hook = hook
         self._record_hit = record
         self._now = now
@@ -102,7 +106,7 @@ class Serving:
                 return self.answered(question, self._responses.not_understood(outcome, report))
             case Broke(error):
                 fallback = decision.fallback if isinstance(decision, Miss) else None
-                if fallback is not None and not is_permanent(error):
+                if fallback is not None and (isinstance(error, BudgetExceeded) or not is_permanent(error)):
                     stale = await self.serve_hit(question, fallback)
                     if isinstance(stale, Served):
                         return stale
@@ -115,6 +119,9 @@ class Serving:
         """How the generation came to answer the question; for one that was joined by meaning, also whose it is."""
         draft, meaning = generation.draft, question.meaning
         report = miss_report(decision, draft.exact_key, leads=leads)
+        if leads:
+            missing = question.asked.n - (0 if isinstance(decision, Miss) else len(decision.entry.outputs))
+            report = replace(report, estimated_usd=self._ledger.estimate(question.asked, missing))
         if draft.exact_key == question.key.exact or not isinstance(decision, Miss):
             return report
         similarity = None
@@ -148,6 +155,7 @@ class Serving:
     def _record(self, question: Question, report: Report, decision: str, status: int) -> None:
         seconds = self._monotonic() - question.started
         operation = question.asked.operation
+        self._ledger.answered(question.asked, question.caller.client, report, decision)
         self._hook(RequestServed(operation, decision, report.kind, report.reason, status, seconds, report.similarity))
 
 

@@ -9,17 +9,19 @@ from dataclasses import replace
 import orjson
 
 from cache_service.answer import Report, Result, Served
-from cache_service.errors import NotCached, UpstreamError, UpstreamRefused
+from cache_service.errors import BudgetExceeded, NotCached, UpstreamError, UpstreamRefused
+from cache_service.jobs.ledger import Bill, Ledger
 from cache_service.question import Question
 from cache_service.serving import Serving
-from cache_service.upstream.base import Call, Upstream
+from cache_service.upstream.base import Call, Reply, Upstream
 
 
 class Streaming:
     """Passes streams through."""
 
-    def __init__(self, upstream: Upstream, serving: Serving) -> None:
+    def __init__(self, upstream: Upstream, ledger: Ledger, serving: Serving) -> None:
         self._upstream = upstream
+        self._ledger = ledger
         self._serving = serving
 
     async def pass_through(self, question: Question) -> Result:
@@ -39,21 +41,50 @@ class Streaming:
             stream=True,
             priority=question.priority,
         )
-        stack = AsyncExitStack()
         try:
-            reply = await stack.enter_async_context(self._upstream.send(call))
-        except UpstreamError as error:
-            status = error.status if isinstance(error, UpstreamRefused) else None
-            return self._serving.failed(question, error, replace(report, forward_status=status))
-        report = replace(report, upstream_request_id=reply.request_id)
+            bill = self._ledger.open(asked, question.caller.client, asked.n)
+        except BudgetExceeded as error:
+            return self._serving.failed(question, error, report)
+        async with AsyncExitStack() as opening:
+            opening.callback(self._ledger.close, bill)
+            try:
+                reply = await opening.enter_async_context(self._upstream.send(call))
+            except UpstreamError as error:
+                await self._ledger.lost(bill, error.maybe_paid)
+                status = error.status if isinstance(error, UpstreamRefused) else None
+                return self._serving.failed(question, error, replace(report, forward_status=status))
+            opening.push_async_callback(self._pay, bill, reply)
+            stack = opening.pop_all()
+        report = replace(report, upstream_request_id=reply.request_id, estimated_usd=bill.estimate)
         media_type = reply.headers.get("content-type", "text/event-stream")
         return self._serving.answered(
-            question, Served(reply.status, b"", media_type, report, reply.headers, _closing(reply.pieces, stack))
+            question, Served(reply.status, b"", media_type, report, reply.headers, _Closing(reply.pieces, stack))
         )
 
+    async def _pay(self, bill: Bill, reply: Reply) -> None:
+        """Whatever became of it, it was paid: by what it said it used, else by what it may have."""
+        await self._ledger.lost(bill, reply.maybe_paid)
+        usage = reply.usage()
+        await self._ledger.file(bill, self._ledger.payment(bill, "not-stored" if usage else "maybe-paid", usage))
 
-async def _closing(pieces: AsyncIterator[bytes], stack: AsyncExitStack) -> AsyncIterator[bytes]:
-    """The pieces; the call is ended when they are, or when their reader goes away."""
-    async with stack:
-        async for piece in pieces:
-            yield piece
+
+class _Closing:
+    """The pieces; the call is ended and paid when they are, or when their reader goes away, even before the first."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], stack: AsyncExitStack) -> None:
+        self._pieces = pieces
+        self._stack = stack
+
+    def __aiter__(self) -> _Closing:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._pieces)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Ends the call; idempotent."""
+        await self._stack.aclose()

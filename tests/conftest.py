@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.fakes.databases import MakeDatabase, postgresql_databases, sqlite_databases
 
@@ -34,3 +35,7 @@ def make_database(request: pytest.FixtureRequest) -> MakeDatabase:
     """Runs the test on every database that is supported."""
     make: MakeDatabase = request.getfixturevalue(f"make_{request.param}")
     return make
+
+
+settings.register_profile("no time limits", deadline=None)  # a loaded machine is slow, not wrong
+settings.load_profile("no time limits")

@@ -124,5 +124,6 @@ def _shown(report: Report) -> dict[str, Any]:
         "stored": report.stored,
         "matched_prompt": report.matched_prompt,
         "usd": report.usd,
+        "estimated_usd": report.estimated_usd,
         "saved_usd": report.saved_usd,
     }

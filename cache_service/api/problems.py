@@ -111,6 +111,7 @@ TABLE: Final[Mapping[type[CacheServiceError], Problem]] = {
     # the call may have been paid: another one is the client's decision
     errors.UpstreamTimeout: Problem(504, _UPSTREAM, "upstream_timeout", "The upstream took too long", retry=False),
     errors.CapacityExceeded: Problem(429, "rate_limit_error", "rate_limit_exceeded", "Capacity exceeded"),
+    errors.BudgetExceeded: Problem(429, "insufficient_quota", "insufficient_quota", "Budget spent", retry=False),
     Overloaded: Problem(503, _SERVER, "overloaded", "Overloaded", "Too many requests are being answered; try again."),
     Stopping: Problem(503, _SERVER, "stopping", "Stopping", "The service is stopping; try again."),
     errors.EmbeddingError: Problem(

@@ -216,8 +216,12 @@ SCHEMAS: Final[Mapping[str, Json]] = {
                     "ttl": _NUMBER,
                     "stored": {"type": "boolean"},
                     "matched_prompt": _STRING,
-                    "usd": _NUMBER,
-                    "saved_usd": _NUMBER,
+                    "usd": {**_NUMBER, "description": "What the generation cost, by the upstream's usage."},
+                    "estimated_usd": {**_NUMBER, "description": "What it might have cost at most, reckoned before."},
+                    "saved_usd": {
+                        **_NUMBER,
+                        "description": "What the outputs that a hit served cost when they were made.",
+                    },
                 },
             },
             "response": {

@@ -61,11 +61,12 @@ class UpstreamCalled:
 
 @dataclass(frozen=True, slots=True)
 class UsdSpent:
-    """A generation was paid (`saved` False) or a hit saved one (`saved` True)."""
+    """A generation was paid (`saved` False) or a hit saved one (`saved` True). sure: False where it may have been paid for nothing."""
 
     operation: str
     usd: float
     saved: bool
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,12 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
     "upstream_images": (Counter, "Images made by the upstream.", ("operation", "key")),
     "upstream_tokens": (Counter, "Tokens used at the upstream.", ("operation", "key")),
     "spent_usd": (Counter, "Paid for generations, where the price is known.", ("operation",)),
-    "saved_usd": (Counter, "What hits would have cost, where the price is known.", ("operation",)),
+    "maybe_spent_usd": (Counter, "What calls that got no answer may have cost, estimated.", ("operation",)),
+    "saved_usd": (
+        Counter,
+        "What the served outputs of hits cost when they were made, where the price is known.",
+        ("operation",),
+    ),
     "store_failures": (Counter, "Answers that were served but could not be stored.", ("operation", "stage")),
     "not_stored": (Counter, "Answers that were served and rightly not stored.", ("operation", "reason")),
     "tier_failures": (Counter, "Tiers that could not be asked and were passed over.", ("operation", "tier")),
@@ -154,8 +159,9 @@ class PrometheusMetrics:
                 self._upstream(event)
             case StepTimed(operation, step, seconds):
                 self._of("step_duration_seconds", _operation(operation), _one(step, STEPS)).observe(seconds)
-            case UsdSpent(operation, usd, saved):
-                self._of("saved_usd" if saved else "spent_usd", _operation(operation)).inc(max(0.0, usd))
+            case UsdSpent(operation, usd, saved, sure):
+                name = "saved_usd" if saved else "spent_usd" if sure else "maybe_spent_usd"
+                self._of(name, _operation(operation)).inc(max(0.0, usd))
             case StoreFailed(operation, stage):
                 self._of("store_failures", _operation(operation), _one(stage, STAGES)).inc()
             case NotStored(operation, reason):
@@ -228,7 +234,14 @@ class PrometheusMetrics:
             for decision, kind in DECISIONS:
                 self._of("requests", operation, decision, kind)
                 self._of("request_duration_seconds", operation, decision)
-            for name in ("hit_similarity", "upstream_queue_seconds", "spent_usd", "saved_usd", "shadow_hits"):
+            for name in (
+                "hit_similarity",
+                "upstream_queue_seconds",
+                "spent_usd",
+                "maybe_spent_usd",
+                "saved_usd",
+                "shadow_hits",
+            ):
                 self._of(name, operation)
             for name, words in (
                 ("misses", REASONS), ("candidates", VERDICTS), ("store_failures", STAGES),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from cache_service.errors import StoreError
 from cache_service.instrumentation.events import EntriesRemoved, Hook
-from cache_service.store.base import BlobStore, EntryStore
+from cache_service.store.base import BlobStore, EntryStore, LedgerStore
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,18 @@ async def sweep(store: EntryStore, blobs: BlobStore) -> int:
     )
 
 
-async def run(store: EntryStore, blobs: BlobStore, *, hook: Hook, keep_changes: float, every: float) -> None:
-    """A round every `every` seconds, for ever; pictures nobody refers to are looked for once a day."""
+async def run(
+    store: EntryStore,
+    blobs: BlobStore,
+    *,
+    hook: Hook,
+    keep_changes: float,
+    keep_payments: float,
+    ledger: LedgerStore,
+    every: float,
+    now: Callable[[], float] = time.time,
+) -> None:
+    """A round every `every` seconds, for ever; pictures nobody refers to, and old payments, are looked for once a day."""
     since_sweep = SWEEP_EVERY
     while True:
         await asyncio.sleep(every)
@@ -54,5 +64,6 @@ async def run(store: EntryStore, blobs: BlobStore, *, hook: Hook, keep_changes: 
             if since_sweep >= SWEEP_EVERY:
                 since_sweep = 0.0
                 await sweep(store, blobs)
+                await ledger.trim_payments(before=now() - keep_payments)
         except StoreError:
             log.exception("maintenance failed; trying again")

@@ -8,10 +8,10 @@ Raised: `UpstreamRefused`, `UpstreamUnreachable`, `UpstreamTimeout`, `CapacityEx
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Reply:
     """A 2xx answer.
 
     headers: names in lower case, those that clients may see. pieces: to be read once. key_name: which API key paid (its name, never the key).
-    queued, attempts: seconds waited for capacity, and calls made.
+    queued, attempts: seconds waited for capacity, and calls made. maybe_paid: of those that failed, how many may have been charged.
+    usage: what the upstream said it used, once the pieces are read; None where it didn't.
     """
 
     status: int
@@ -58,6 +59,8 @@ class Reply:
     queued: float = 0.0
     attempts: int = 1
     request_id: str | None = None
+    maybe_paid: int = 0
+    usage: Callable[[], Mapping[str, Any] | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

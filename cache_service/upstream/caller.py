@@ -176,6 +176,13 @@ class UpstreamCaller:
         place = self._queue.place(call.priority, call.deadline - LEAST_TIME)
         progress = _Progress(place, Wanted(call.cost, call.model))
         self._budget.called()
+        try:
+            return await self._attempt_until_answered(call, progress, resources)
+        except UpstreamError as error:
+            error.maybe_paid = progress.maybe_paid
+            raise
+
+    async def _attempt_until_answered(self, call: Call, progress: _Progress, resources: AsyncExitStack) -> Reply:
         while True:
             ticket = await self._capacity(progress)
             outcome = await self._attempt(call, ticket, progress, resources)
@@ -249,6 +256,8 @@ class UpstreamCaller:
             queued=progress.queued,
             attempts=progress.calls,
             request_id=judged.answer.headers.get("x-request-id"),
+            maybe_paid=progress.maybe_paid,
+            usage=lambda: bill.usage.usage,
         )
 
     async def _exchange(self, call: Call, bill: _Bill, connection: AsyncExitStack) -> _Begun | Fault:

@@ -19,6 +19,8 @@ Mode: TypeAlias = Literal["images", "chat"]
 
 CHARACTERS_PER_TOKEN = 3.5
 """Below the 4 of English prose, so that an estimate errs upwards."""
+USUAL_OUTPUT = 1024
+"""Tokens of a chat answer where the request doesn't bound it; few are longer, and the call is settled by its usage."""
 USUAL_SIZES = ("1024x1024", "1536x1024", "1024x1536")
 MILLION = 1_000_000
 _SIZE = re.compile(r"\d{2,5}x\d{2,5}", re.ASCII)
@@ -110,6 +112,25 @@ class Catalog:
         if prices is None or prices.image_out is None:
             return None
         return n * self.image_tokens(model, size, quality) * prices.image_out / MILLION
+
+    def estimate_request(self, operation: str, request: Mapping[str, Any], n: int | None = None) -> float | None:
+        """What a request may cost, its prompt included; None where no price is known. n: how many outputs, else as asked.
+
+        A parameter of a wrong type counts as absent: the service or the upstream will refuse it.
+        """
+        model, count = _word(request.get("model")), n or _positive(request.get("n")) or 1
+        found = self.find(model)
+        if operation == "images":
+            pictures = self.estimate_usd(model, _word(request.get("size")), _word(request.get("quality")), count)
+            text_in = found.family.prices.text_in if found and found.family.prices else None
+            if pictures is None or text_in is None:
+                return pictures
+            return pictures + text_tokens(len(str(request.get("prompt") or ""))) * text_in / MILLION
+        allowed = (
+            _positive(request.get("max_completion_tokens")) or _positive(request.get("max_tokens")) or USUAL_OUTPUT
+        )
+        usage = {"prompt_tokens": text_tokens(len(str(request.get("messages")))), "completion_tokens": count * allowed}
+        return self.usd(model, usage)
 
     def usd(self, model: str | None, usage: Mapping[str, Any] | None) -> float | None:
         """What a call cost by its `usage` (of images or chat); None where the price or the usage isn't known."""
@@ -204,6 +225,14 @@ def _first(*prices: float | None) -> float | None:
 def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = usage.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _positive(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _count(value: object) -> int:

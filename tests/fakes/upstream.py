@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from cache_service.errors import CapacityExceeded, UpstreamRefused, UpstreamTimeout, UpstreamUnreachable
 from cache_service.upstream.base import Call, PoolUse, Reply
+from cache_service.upstream.usage import UsageFinder
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class FakeUpstream:
         self._closed = False
         self.calls: list[Call] = []
         self.in_flight = 0
+        self.usage_known = True
         self.gate = asyncio.Event()
         """Cleared by a test, it holds every call before its answer."""
         self.gate.set()
@@ -90,7 +92,16 @@ class FakeUpstream:
                 )
             async with aclosing(self._pieces(call, plan)) as pieces:
                 ready = pieces if call.stream else _one(b"".join([piece async for piece in pieces]))
-                yield Reply(plan.status, plan.headers, ready, "key-1", request_id=plan.headers.get("x-request-id"))
+                usage = UsageFinder()
+                usage.feed(b"".join(plan.pieces))
+                yield Reply(
+                    plan.status,
+                    plan.headers,
+                    ready,
+                    "key-1",
+                    request_id=plan.headers.get("x-request-id"),
+                    usage=lambda: usage.usage if self.usage_known else None,
+                )
         finally:
             self.in_flight -= 1
 

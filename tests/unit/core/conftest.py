@@ -16,6 +16,7 @@ import pytest_asyncio
 from PIL import Image
 
 from cache_service.answer import Caller, Failed, Result, Served
+from cache_service.budget import Budgets, Limits
 from cache_service.decision import Directives
 from cache_service.feedback import Policy, Standing
 from cache_service.generation import Generator, Outcome
@@ -24,6 +25,7 @@ from cache_service.instrumentation.events import Event
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.hit_log import HitLog
+from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
@@ -86,6 +88,7 @@ class World:
     hits: HitLog
     keeper: FeedbackKeeper
     modes: dict[str, Mode]
+    ledger: Ledger
     clock: dict[str, float] = field(default_factory=lambda: {"now": 1_800_000_000.0})
 
     async def ask(
@@ -147,7 +150,12 @@ class Switchable:
 
 
 async def build(
-    directory: Path, *, verifier: Verifier, now: Callable[[], float], upstream: FakeUpstream | None = None
+    directory: Path,
+    *,
+    verifier: Verifier,
+    now: Callable[[], float],
+    upstream: FakeUpstream | None = None,
+    budget: Limits | None = None,
 ) -> World:
     events: list[Event] = []
     url = f"sqlite:///{directory}/cache.db"
@@ -160,6 +168,10 @@ async def build(
     await follower.start()
     upstream = upstream or FakeUpstream(generate)
     price = lambda model, usage: usage["total_tokens"] / 1000  # noqa: E731
+    limits = budget or Limits()
+    ledger = Ledger(
+        store, Budgets(limits), group="fake", price=price, estimate=lambda *_: 0.25, hook=events.append, now=now
+    )  # fmt: skip
     generator = Generator(
         upstream=upstream,
         store=store,
@@ -167,7 +179,7 @@ async def build(
         spool=FileSpool(directory / "spool"),
         follower=follower,
         ttl={"chat": 100.0, "volatile": 60.0},
-        price=price,
+        ledger=ledger,
         hook=events.append,
         embedding_model=embedder.model_id,
         now=now,
@@ -198,6 +210,7 @@ async def build(
         responses=Responses(blobs, price),
         hook=events.append,
         standing=standing,
+        ledger=ledger,
         record=hits.add,
         modes=modes,
         threshold=0.92,
@@ -216,7 +229,7 @@ async def build(
     )
     return World(
         cache, store, blobs, index, embedder, upstream, generator, follower, flights, purger, directory, events,
-        hits, keeper, modes,
+        hits, keeper, modes, ledger,
     )  # fmt: skip
 
 
