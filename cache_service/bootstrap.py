@@ -9,19 +9,19 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 from pydantic import SecretStr
 
 from cache_service.budget import Budgets
 from cache_service.budget import Limits as BudgetLimits
-from cache_service.config import Settings
+from cache_service.config import PROFILES, Settings
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError, InvalidRequest
@@ -30,14 +30,16 @@ from cache_service.generation import Generator, Outcome
 from cache_service.index.faiss import FaissIndex
 from cache_service.instrumentation.events import Hook
 from cache_service.instrumentation.prometheus import PrometheusMetrics
+from cache_service.jobs import calibrate as calibration
 from cache_service.jobs import maintain
 from cache_service.jobs.check import check as check_all
-from cache_service.jobs.evaluate import Evaluation, read_pairs
+from cache_service.jobs.evaluate import Evaluation
 from cache_service.jobs.evaluate import evaluate as evaluate_pairs
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.ledger import Ledger
+from cache_service.jobs.pairs import digest, read_pairs
 from cache_service.jobs.purge import Purger
 from cache_service.jobs.warm import Estimate
 from cache_service.operations.base import Operation
@@ -63,6 +65,9 @@ from cache_service.upstream.openai import OpenAITransport
 from cache_service.upstream.rate_limit import Limits
 from cache_service.verification.base import Verifier
 from cache_service.verification.rules import RulesVerifier
+
+if TYPE_CHECKING:
+    from cache_service.verification.learned import Models
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +100,25 @@ def preparation(settings: Settings, offers: Offers) -> Prepare:
 
 
 async def verifier(settings: Settings) -> Verifier:
-    """The verifier in force, loaded. Raises VerificationError."""
+    """The verifier in force, loaded. Raises VerificationError, ConfigurationError."""
     if settings.verifier == "rules":
         return RulesVerifier()
+    return (await _learned(settings, settings.verifier_thresholds))[0]
+
+
+async def _learned(settings: Settings, own: Path | None) -> tuple[Verifier, Models]:
+    """The learned verifier and its models. own: thresholds to use in place of those that came with it."""
     from cache_service.verification.artefacts import load
     from cache_service.verification.learned import LearnedVerifier
 
-    models = models_dir(settings)
-    return await asyncio.to_thread(lambda: LearnedVerifier(RulesVerifier(), load(models)))
+    folder = models_dir(settings)
+    models = await asyncio.to_thread(lambda: load(folder, own=own))
+    if settings.threshold < models.thresholds.floor:
+        raise ConfigurationError(
+            f"{own} was calibrated for candidates from cosine {models.thresholds.floor:g}, and the threshold in force is "
+            f"{settings.threshold:g}: calibrate with it, or raise it"
+        )
+    return await asyncio.to_thread(lambda: LearnedVerifier(RulesVerifier(), models)), models
 
 
 async def embedder(settings: Settings) -> Embedder:
@@ -261,20 +277,69 @@ async def check(settings: Settings, *, fix: bool) -> list[Problem]:
 
 async def evaluate(settings: Settings, pairs: Path, *, operation: str) -> Evaluation:
     """`evaluate`, with the embedder and the verifier that would serve. Raises CacheServiceError."""
-    kinds = operations(load_catalog(packaged_catalog(), settings.catalog))
-    if operation not in kinds:
-        raise ConfigurationError(f"unknown operation {operation!r}; one of: {', '.join(kinds)}")
+    kind, kinds = _kinds(operation)
     embeddings = await embedder(settings)
     try:
         return await evaluate_pairs(
             read_pairs(pairs),
-            kinds[operation],
+            kind,
             embedder=embeddings,
             verifier=await verifier(settings),
             threshold=settings.threshold,
+            others=kinds,
+            prior=settings.candidate_prior,
         )
     finally:
         await embeddings.aclose()
+
+
+async def calibrate(
+    settings: Settings, files: Mapping[str, Sequence[Path]], *, allowed: float | None, keep: bool, out: Path | None
+) -> calibration.Report:
+    """`calibrate`. files: of labelled pairs, by operation. out: where the thresholds go. Raises CacheServiceError."""
+    kinds = operations(load_catalog(packaged_catalog()))
+    floor = min(settings.threshold, PROFILES["verified"])  # without thresholds, gates are all there is to choose
+    models: Models | None = None
+    judge: Verifier = RulesVerifier()
+    if settings.verifier == "learned":
+        judge, models = await _learned(settings, settings.verifier_thresholds if keep else None)
+        floor = settings.threshold
+    embeddings = await embedder(settings)
+    try:
+        decided = [
+            one
+            for operation, paths in files.items()
+            for path in paths
+            for one in await calibration.decide_all(
+                read_pairs(path), kinds[operation], others=kinds, embedder=embeddings, verifier=judge, floor=floor
+            )
+        ]
+    finally:
+        await embeddings.aclose()
+    limits = {"images": settings.wrong_hits_images, "chat": settings.wrong_hits_chat}
+    aim = calibration.Aim(floor, settings.candidate_prior, dict.fromkeys(kinds, allowed) if allowed else limits)
+    if models is None:
+        return calibration.choose(decided, aim, kinds=(), in_force={}, keep=False)
+    from cache_service.verification.difference import ROUTES
+
+    thresholds = models.thresholds
+    in_force = {name: {route: thresholds.least(name, route) for route in ROUTES} for name in kinds}
+    report = await asyncio.to_thread(
+        lambda: calibration.choose(decided, aim, kinds=ROUTES, in_force=in_force, keep=keep)
+    )
+    if out is not None:
+        digests = {str(path): digest(path) for paths in files.values() for path in paths}
+        about = {"verifier": judge.version, "embedding_model": embeddings.model_id}
+        calibration.write(report, out, model=models.digest, files=digests, about=about)
+    return report
+
+
+def _kinds(operation: str) -> tuple[Operation, Mapping[str, Operation]]:
+    """The operation of that name, and all. Raises ConfigurationError."""
+    kinds = operations(load_catalog(packaged_catalog()))
+    if operation not in kinds:
+        raise ConfigurationError(f"unknown operation {operation!r}; one of: {', '.join(kinds)}")
+    return kinds[operation], kinds
 
 
 @contextlib.asynccontextmanager

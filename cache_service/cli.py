@@ -1,4 +1,4 @@
-"""The commands: `cache-service serve | simulate | warm | purge | check | evaluate | config show`.
+"""The commands: `cache-service serve | simulate | warm | purge | check | evaluate | calibrate | config show`.
 
 Exit codes: 0 done; 1 an error, said on stderr; 2 wrong usage; 3 done in part (failed rows, problems found); 70 storage failed for good.
 Each command imports what it needs when it runs, so that `--help` is quick and none pays for another's libraries.
@@ -175,22 +175,66 @@ def evaluate(
 ) -> None:
     """Decide labelled pairs as the service would, b asked when a is stored."""
     from cache_service import bootstrap
+    from cache_service.jobs import report
 
-    settings = _settings(config_file, [*(overrides or ()), *([f"profile={profile}"] if profile else ())])
+    settings = _settings(config_file, _with_profile(overrides, profile))
     result = _run(bootstrap.evaluate(settings, pairs, operation=operation))
     if as_json:
-        _print_json(result.as_json() | ({"wrong": result.wrong_as_json()} if show_wrong else {}))
+        wrong = {"wrong": result.wrong_as_json()} if show_wrong else {}
+        _print_json(result.as_json() | result.bounds_as_json() | wrong)
         return
-    typer.echo(f"{'category':32} {'pairs':>7} {'same':>7} {'hits':>7} {'true hits':>10} {'false hits':>10}")
-    for name, tally in [*sorted(result.by_category.items()), ("all", result.total)]:
-        rates = f"{_percent(tally.true_hit_rate):>10} {_percent(tally.false_hit_rate):>10}"
-        typer.echo(f"{name[:32]:32} {tally.pairs:7} {tally.same:7} {tally.hits:7} {rates}")
-    typer.echo(f"gate {result.gate}")
+    for line in report.evaluation(result):
+        typer.echo(line)
     if show_wrong:
-        for wrong in result.wrong_as_json():
+        for row in result.wrong_as_json():
+            typer.echo(f"{row['similarity']:.3f} {row['category']}: {row['a']!r} / {row['b']!r} ({row['reason']})")
+
+
+@app.command()
+def calibrate(
+    images: Annotated[
+        list[Path] | None, typer.Option("--images", metavar="FILE", help="Labelled pairs of image prompts; repeatable.")
+    ] = None,
+    chat: Annotated[
+        list[Path] | None, typer.Option("--chat", metavar="FILE", help="Labelled pairs of chat turns; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the thresholds go; nothing is written if unset.")
+    ] = None,
+    allowed: Annotated[
+        float | None,
+        typer.Option(help="Share of hits that may be wrong; else the settings wrong_hits_images and _chat."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Where pairs are too few to show anything, keep the threshold in force.")
+    ] = False,
+    profile: Annotated[str | None, typer.Option(help="strict or verified; else the settings'.")] = None,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the verifier's thresholds from labelled pairs, so that wrong hits stay within what is allowed, and say on what evidence."""
+    from cache_service import bootstrap
+    from cache_service.jobs import report
+
+    if not images and not chat:
+        raise ConfigurationError("name labelled pairs: --images FILE, --chat FILE or both")
+    if allowed is not None and not 0 < allowed < 1:
+        raise ConfigurationError(f"--allowed {allowed:g}: expected a share between 0 and 1, such as 0.01")
+    settings = _settings(config_file, _with_profile(overrides, profile))
+    files = {name: paths for name, paths in (("images", images), ("chat", chat)) if paths}
+    result = _run(bootstrap.calibrate(settings, files, allowed=allowed, keep=keep, out=out))
+    if as_json:
+        _print_json(result.as_json())
+    else:
+        for line in report.calibration(result, verifier=settings.verifier):
+            typer.echo(line)
+        if out is not None and result.routes:
             typer.echo(
-                f"{wrong['similarity']:.3f} {wrong['category']}: {wrong['a']!r} / {wrong['b']!r} ({wrong['reason']})"
+                f"\nwritten to {out}; CACHE_SERVICE_VERIFIER=learned CACHE_SERVICE_VERIFIER_THRESHOLDS={out} uses it"
             )
+    if not result.routes:
+        sys.exit(EXIT_PARTLY)
 
 
 @app.command()
@@ -316,6 +360,10 @@ def _settings(config_file: Path | None, overrides: list[str] | None) -> Settings
     return config.load(os.environ, config_file=config_file, overrides=overrides or ())[0]
 
 
+def _with_profile(overrides: list[str] | None, profile: str | None) -> list[str]:
+    return [*(overrides or ()), *([f"profile={profile}"] if profile else ())]
+
+
 def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
@@ -328,10 +376,6 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.1%}"
 
 
 def _print_json(value: Any) -> None:

@@ -178,6 +178,18 @@ class Settings(BaseModel):
         description="What judges a candidate: `rules` alone, or trained models too where the rules can't tell (`learned`: more hits, "
         "some of them wrong; see models/verifier/CARD.md).",
     )
+    verifier_thresholds: Path | None = Field(
+        default=None,
+        description="Thresholds of the `learned` verifier that `cache-service calibrate` wrote; those it came with if unset. A file for "
+        "another model, or for candidates that are closer than the threshold in force asks for, is refused at the start.",
+    )
+    candidate_prior: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Share of the candidates that ask for the same, over the threshold in force: what `calibrate` and `evaluate` re-weight "
+        "labelled pairs to. Shadow mode or a replay measures it.",
+    )
     verify_timeout: float = Field(
         default=1.0, gt=0, description="A verification that takes longer counts as unsure, which is a miss."
     )

@@ -11,6 +11,9 @@ from hypothesis import settings
 
 from tests.fakes.databases import MakeDatabase, postgresql_databases, sqlite_databases
 
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
+
 
 @pytest.fixture(scope="session")
 def make_sqlite() -> Iterator[MakeDatabase]:

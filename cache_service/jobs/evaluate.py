@@ -1,49 +1,43 @@
-"""`evaluate`: exactly the decision the service would take for prompt b when a is stored, over a file of labelled pairs.
+"""`evaluate`: exactly the decisions the service would take over labelled pairs, counted by category and by gate, with their bounds.
 
-Rows are JSON objects `{a, b, same, category?}`; a and b are image prompts, or (with the chat operation) user messages or whole
-lists of chat messages. Nothing is stored and nothing is sent.
+How pairs are read and decided is in `pairs.py`, how bounds are made in `calibration.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gzip
-import json
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from cache_service.cache_key.key import CacheKey, form
-from cache_service.decision import Directives
-from cache_service.embedding.base import Embedder, Embedding
-from cache_service.errors import ConfigurationError, EmbeddingError, InvalidRequest
-from cache_service.operations.base import Asked, Operation
+from cache_service.calibration import at_prior, upper
+from cache_service.embedding.base import Embedder
+from cache_service.jobs.pairs import Decided, How, Pair, decide, read_pairs
+from cache_service.operations.base import Operation
 from cache_service.verification.base import Same, Verifier
 
+__all__ = ["GATES", "Evaluation", "Pair", "Point", "Tally", "evaluate", "read_pairs"]
+
 CHUNK = 256  # pairs whose prompts are embedded together
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two prompts and whether they ask for the same thing."""
-
-    a: Any
-    b: Any
-    same: bool
-    category: str = ""
+GATES = (0.92, 0.85)  # the profiles' least cosines, both of which are always shown
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one category. Rates are None where there is nothing to divide by."""
+    """Counts of one category at one gate. Rates are None where there is nothing to divide by."""
 
     pairs: int = 0
     same: int = 0
     hits: int = 0
     true_hits: int = 0
+    candidates: int = 0
+    same_candidates: int = 0
+
+    @property
+    def false_hits(self) -> int:
+        """Different pairs served."""
+        return self.hits - self.true_hits
 
     @property
     def true_hit_rate(self) -> float | None:
@@ -54,14 +48,17 @@ class Tally:
     def false_hit_rate(self) -> float | None:
         """Different pairs served / different pairs."""
         different = self.pairs - self.same
-        return (self.hits - self.true_hits) / different if different else None
+        return self.false_hits / different if different else None
 
-    def add(self, pair: Pair, *, hit: bool) -> None:
-        """Counts one pair."""
+    def add(self, pair: Pair, *, hit: bool, candidate: bool = True) -> None:
+        """Counts one pair that somebody judged."""
+        same = bool(pair.same)
         self.pairs += 1
-        self.same += pair.same
+        self.same += same
         self.hits += hit
-        self.true_hits += hit and pair.same
+        self.true_hits += hit and same
+        self.candidates += candidate
+        self.same_candidates += candidate and same
 
     def as_json(self) -> dict[str, Any]:
         """As `evaluate --json` prints it."""
@@ -73,6 +70,39 @@ class Tally:
             "false_hit_rate": self.false_hit_rate,
         }
 
+    def bounds_as_json(self, prior: float) -> dict[str, Any]:
+        """Counts, bounds (one-sided, 95 %) and wrong / hits: as the pairs are mixed, and at a share `prior` of same pairs."""
+        different, far = self.pairs - self.same, self.candidates - self.same_candidates
+        weighted: tuple[float, float] | tuple[None, None] = (None, None)
+        if self.true_hits and far:  # without both kinds among the candidates there is nothing to weigh
+            weighted = at_prior(self.true_hits, self.same_candidates, self.false_hits, far, prior)
+        return {
+            **self.as_json(),
+            "true_hits": self.true_hits,
+            "false_hits": self.false_hits,
+            "false_hit_bound": upper(self.false_hits, different) if different else None,
+            "candidates": self.candidates,
+            "same_candidates": self.same_candidates,
+            "wrong_of_hits": self.false_hits / self.hits if self.hits else None,
+            "wrong_of_hits_bound": upper(self.false_hits, self.hits) if self.hits else None,
+            "at_prior": weighted[0],
+            "at_prior_bound": weighted[1],
+        }
+
+
+@dataclass(slots=True)
+class Gate:
+    """The tallies at one gate."""
+
+    total: Tally = field(default_factory=Tally)
+    by_category: dict[str, Tally] = field(default_factory=dict)
+
+    def add(self, decided: Decided, gate: float) -> None:
+        """Counts one pair. gate: least cosine."""
+        hit, candidate = decided.hit(gate), decided.candidate(gate)
+        for tally in (self.total, self.by_category.setdefault(decided.pair.category, Tally())):
+            tally.add(decided.pair, hit=hit, candidate=candidate)
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -82,147 +112,107 @@ class Served:
     similarity: float
     reason: str
 
+    def as_json(self) -> dict[str, Any]:
+        """The pair's row, and why it is served."""
+        pair = self.pair
+        row = {"a": pair.a, "b": pair.b, "same": pair.same, "category": pair.category}
+        own = {"operation": pair.operation} if pair.operation else {}
+        return {**row, **own, "similarity": self.similarity, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a picture needs of one pair. verified: the verifier says same. score: of a verifier with thresholds, else 1 or 0."""
+
+    same: bool
+    similarity: float
+    verified: bool
+    score: float
+
 
 @dataclass(slots=True)
 class Evaluation:
-    """What the pairs of one file came to. gate: least cosine."""
+    """What the pairs came to. gate: least cosine in force; gates: the same for each gate shown. unjudged: pairs nobody has judged."""
 
     gate: float
-    total: Tally = field(default_factory=Tally)
-    by_category: dict[str, Tally] = field(default_factory=dict)
+    prior: float = 0.5
+    gates: dict[float, Gate] = field(default_factory=dict)
     wrong: list[Served] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    how: Counter[str] = field(default_factory=Counter)
+    unjudged: int = 0
+
+    @property
+    def total(self) -> Tally:
+        """All pairs at the gate in force."""
+        return self.gates[self.gate].total
+
+    @property
+    def by_category(self) -> dict[str, Tally]:
+        """The categories at the gate in force."""
+        return self.gates[self.gate].by_category
 
     def as_json(self) -> dict[str, Any]:
-        """The figures, without the pairs themselves."""
+        """The figures at the gate in force, without the pairs themselves."""
         return {
             **self.total.as_json(),
             "gate": self.gate,
             "by_category": {name: tally.as_json() for name, tally in sorted(self.by_category.items())},
         }
 
+    def bounds_as_json(self) -> dict[str, Any]:
+        """Each gate's figures with their bounds, and how the pairs were decided."""
+        gates = {
+            f"{gate:g}": {
+                **found.total.bounds_as_json(self.prior),
+                "by_category": {
+                    name: tally.bounds_as_json(self.prior) for name, tally in sorted(found.by_category.items())
+                },
+            }
+            for gate, found in sorted(self.gates.items(), reverse=True)
+        }
+        decided_by = {how.value: self.how[how.value] for how in How}
+        return {"candidate_prior": self.prior, "gates": gates, "decided_by": decided_by, "unjudged": self.unjudged}
+
     def wrong_as_json(self) -> list[dict[str, Any]]:
         """The false hits, worst (most similar) first."""
-        worst = sorted(self.wrong, key=lambda served: -served.similarity)
-        return [{**asdict(served.pair), "similarity": served.similarity, "reason": served.reason} for served in worst]
+        return [served.as_json() for served in sorted(self.wrong, key=lambda served: -served.similarity)]
 
-
-def read_pairs(path: Path) -> Iterator[Pair]:
-    """The pairs of a JSON lines file, gzipped or not. Raises ConfigurationError naming the line at fault."""
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _pair(line, f"{path}, line {number}")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:  # gzip: cut off, a bad checksum, bad blocks
-        where = f"{path}, after line {number}" if number else f"{path}"
-        raise ConfigurationError(f"{where}: {error}") from error
+    def add(self, decided: Decided) -> None:
+        """Counts one pair that somebody judged."""
+        pair = decided.pair
+        self.how[decided.how.value] += 1
+        for gate, found in self.gates.items():
+            found.add(decided, gate)
+        if decided.hit(self.gate) and not pair.same:
+            self.wrong.append(Served(pair, decided.similarity, decided.reason))
+        verified = decided.how is How.EQUAL_KEY
+        score = float(verified)
+        if decided.scored is not None:
+            verified, score = isinstance(decided.scored.verdict, Same), decided.scored.score
+        self.points.append(Point(bool(pair.same), decided.similarity, verified, score))
 
 
 async def evaluate(
-    pairs: Iterable[Pair], operation: Operation, *, embedder: Embedder, verifier: Verifier, threshold: float
-) -> Evaluation:
-    """Decides every pair as the service would with a stored. threshold: least cosine."""
-    result = Evaluation(threshold)
-    remaining = iter(pairs)
-    while chunk := list(islice(remaining, CHUNK)):
-        decided = await _decide(chunk, operation, embedder, verifier, threshold)
-        for pair, served in zip(chunk, decided, strict=True):
-            result.total.add(pair, hit=served is not None)
-            result.by_category.setdefault(pair.category, Tally()).add(pair, hit=served is not None)
-            if served is not None and not pair.same:
-                result.wrong.append(served)
-    return result
-
-
-async def _decide(
-    chunk: Sequence[Pair], operation: Operation, embedder: Embedder, verifier: Verifier, threshold: float
-) -> list[Served | None]:
-    """What is served for each pair; embeds only where the exact tier and the partition leave the question open."""
-    keyed = [(_keyed(pair.a, operation), _keyed(pair.b, operation)) for pair in chunk]
-    prompts = {
-        key.prompt
-        for stored, asked in keyed
-        if stored and asked and _comparable(stored, asked)
-        for key in (stored[1], asked[1])
-    }
-    embeddings = await _embed(sorted(prompts), embedder)
-    return await asyncio.to_thread(
-        lambda: [
-            _served(pair, stored, asked, embeddings, verifier, threshold)
-            for pair, (stored, asked) in zip(chunk, keyed, strict=True)
-        ]
-    )
-
-
-def _served(
-    pair: Pair,
-    stored: tuple[Asked, CacheKey] | None,
-    asked: tuple[Asked, CacheKey] | None,
-    embeddings: dict[str, Embedding],
+    pairs: Iterable[Pair],
+    operation: Operation,
+    *,
+    embedder: Embedder,
     verifier: Verifier,
     threshold: float,
-) -> Served | None:
-    if stored is None or asked is None:
-        return None
-    if stored[1].exact == asked[1].exact:
-        return Served(pair, 1.0, "equal key")
-    left, right = embeddings.get(stored[1].prompt), embeddings.get(asked[1].prompt)
-    if not _comparable(stored, asked) or left is None or right is None:
-        return None
-    similarity = float(left.vector @ right.vector)
-    if similarity < Directives().threshold(threshold):
-        return None
-    analyses = [verifier.analyse(key.prompt, embedding) for key, embedding in ((asked[1], right), (stored[1], left))]
-    verdict = verifier.verify(analyses[0], analyses[1], asked[0].operation)
-    return Served(pair, similarity, verdict.reason) if isinstance(verdict, Same) else None
-
-
-def _comparable(stored: tuple[Asked, CacheKey], asked: tuple[Asked, CacheKey]) -> bool:
-    """Whether the semantic tier would compare them at all."""
-    same_partition = stored[1].partition == asked[1].partition
-    return same_partition and asked[0].semantic and stored[1].exact != asked[1].exact
-
-
-async def _embed(prompts: list[str], embedder: Embedder) -> dict[str, Embedding]:
-    """The prompts' embeddings; one that the model can't read is left out, as the service would go on without it."""
-    try:
-        return dict(zip(prompts, await embedder.embed(prompts), strict=True))
-    except EmbeddingError:
-        if len(prompts) <= 1:
-            return {}
-        middle = len(prompts) // 2
-        return {**await _embed(prompts[:middle], embedder), **await _embed(prompts[middle:], embedder)}
-
-
-def _keyed(prompt: Any, operation: Operation) -> tuple[Asked, CacheKey] | None:
-    """The request a prompt stands for; None for one the service would refuse."""
-    body: dict[str, Any]
-    if operation.name == "images":
-        body = {"prompt": prompt}
-    else:
-        body = {"messages": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt}
-    try:
-        asked = operation.parse(body)
-        return asked, form(asked, namespace="default", group="evaluate")
-    except (
-        InvalidRequest,
-        ValueError,
-    ):  # ValueError: half a surrogate pair or a NaN, which the service refuses as text
-        return None
-
-
-def _pair(line: str, where: str) -> Pair:
-    try:
-        row = json.loads(line)
-        pair = Pair(row["a"], row["b"], row["same"], _printable(row.get("category", "")))
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{where}: expected {{a, b, same, category}}, got {line.strip()[:80]!r}") from error
-    if not isinstance(pair.same, bool | int) or not all(isinstance(p, str | list) for p in (pair.a, pair.b)):
-        raise ConfigurationError(f"{where}: a and b must be texts or lists of messages, same true or false")
-    return Pair(pair.a, pair.b, bool(pair.same), pair.category)
-
-
-def _printable(category: Any) -> str:
-    """The category's text; half a surrogate pair, which no terminal or file takes, becomes a question mark."""
-    return str(category).encode("utf-8", "replace").decode()
+    others: Mapping[str, Operation] | None = None,
+    gates: Sequence[float] = GATES,
+    prior: float = 0.5,
+) -> Evaluation:
+    """Decides every pair as the service would with a stored. threshold: least cosine. others: operations that rows may name."""
+    shown = sorted({threshold, *gates}, reverse=True)
+    result = Evaluation(threshold, prior, {gate: Gate() for gate in shown})
+    remaining = iter(pairs)
+    while chunk := list(islice(remaining, CHUNK)):
+        judged = [pair for pair in chunk if pair.same is not None]
+        result.unjudged += len(chunk) - len(judged)
+        for decided in await decide(
+            judged, operation, others=others or {}, embedder=embedder, verifier=verifier, floor=shown[-1]
+        ):
+            result.add(decided)
+    return result

@@ -15,6 +15,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +26,8 @@ import numpy.typing as npt
 from cache_service.errors import VerificationError
 from cache_service.verification.cross_encoder import CrossEncoder
 from cache_service.verification.difference import ROUTES
-from cache_service.verification.learned import Models, Thresholds
+from cache_service.verification.learned import VERSION, Models, Thresholds
+from cache_service.verification.thresholds import own_thresholds
 from cache_service.verification.trees import Trees
 
 FOLDER = "verifier"  # inside the folder of models
@@ -33,8 +35,8 @@ ENCODER, TREES, THRESHOLDS, TOKENIZER = "cross_encoder.onnx", "trees.npz", "thre
 TABLE = "word_vectors.npy"  # inside `cache`
 
 
-def load(models_dir: Path, *, threads: int = 2) -> Models:
-    """The trained files, each checked by its digest. Raises VerificationError."""
+def load(models_dir: Path, *, threads: int = 2, own: Path | None = None) -> Models:
+    """The trained files, each checked by its digest. own: thresholds that `calibrate` wrote. Raises VerificationError."""
     manifest = _manifest(models_dir)
     files = {name: _checked(models_dir / FOLDER / name, digest) for name, digest in manifest["files"].items()}
     table = models_dir / "cache" / TABLE
@@ -48,9 +50,27 @@ def load(models_dir: Path, *, threads: int = 2) -> Models:
         first, last = (Trees.from_bytes(files[TREES], name) for name in ("first", "last"))
     except (KeyError, TypeError, ValueError) as error:
         raise VerificationError(f"the verifier's files in {models_dir / FOLDER} are damaged: {error}") from error
+    digest = _digest(manifest, thresholds.first)
+    if own is not None:
+        thresholds = replace(thresholds, **own_thresholds(_own(own), str(own), digest))
     encoder = CrossEncoder(files[ENCODER], words, threads=threads)
     tokenizer = _checked(models_dir / "cache" / TOKENIZER, manifest["words"]["tokenizer_sha256"])
-    return Models(encoder, first, last, thresholds, words, tokenizer)
+    return Models(encoder, first, last, thresholds, words, tokenizer, digest)
+
+
+def _digest(manifest: Mapping[str, Any], first: float) -> str:
+    """Of all that makes a score; not of the thresholds that scores are compared with."""
+    parts = [VERSION, manifest["files"][ENCODER], manifest["files"][TREES], manifest["words"]["sha256"], repr(first)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _own(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VerificationError(
+            f"thresholds {path}: {error.strerror}; `cache-service calibrate` writes them"
+        ) from error
 
 
 def open_words(path: Path) -> npt.NDArray[np.float16]:

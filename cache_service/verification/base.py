@@ -7,7 +7,7 @@ a miss. `analyse` is paid once per prompt and stored beside the vector; it is re
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from cache_service.embedding.base import Embedding
 
@@ -62,3 +62,23 @@ class Verifier(Protocol):
 
     def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
         """Whether `stored`'s answer may be served for `asked`; symmetric in its first two arguments. Pure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A verdict and how sure the verifier is: 1 and 0 where rules decided, else a model's probability that the prompts are the same.
+
+    route: the kind of pair, by which thresholds are chosen; "" where there are none.
+    """
+
+    verdict: Verdict
+    score: float
+    route: str
+
+
+@runtime_checkable
+class ScoringVerifier(Verifier, Protocol):
+    """A verifier whose verdicts hang on thresholds that can be calibrated."""
+
+    def score(self, asked: Analysis, stored: Analysis, operation: str) -> Scored:
+        """As `verify`, and how near it was. The score doesn't depend on the thresholds. Pure."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from cache_service.embedding.base import Embedding
-from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict, Verifier
+from cache_service.verification.base import Analysis, Different, Same, Scored, Unsure, Verdict, Verifier
 from cache_service.verification.difference import FEATURES, GIVEN, WordLikeness, features, route
 from cache_service.verification.trees import Trees
 
@@ -47,16 +47,29 @@ class PairEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From which score a pair is served. version: of the training. first: least logit of the first trees. serve: by route, a probability."""
+    """From which score a pair is served.
+
+    version: of the training. first: least logit of the first trees. serve: by route, a probability. own: by operation and route, what
+    an operator calibrated; it goes before `serve`, for candidates over `floor` (cosine).
+    """
 
     version: str
     first: float
     serve: Mapping[str, float]
+    own: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    floor: float = 0.0
+
+    def least(self, operation: str, kind: str) -> float:
+        """The threshold of a route."""
+        return self.own.get(operation, self.serve)[kind]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
-    """What was trained. first: trees without the encoder's logits; last: with them. words: a row for each word piece."""
+    """What was trained. first: trees without the encoder's logits; last: with them. words: a row for each word piece.
+
+    digest: of everything that a score hangs on, in hex; own thresholds are for this one alone.
+    """
 
     encoder: PairEncoder
     first: Trees
@@ -64,6 +77,7 @@ class Models:
     thresholds: Thresholds
     words: npt.NDArray[np.float16]
     tokenizer: bytes
+    digest: str = ""
 
 
 class LearnedVerifier:
@@ -98,36 +112,47 @@ class LearnedVerifier:
 
     def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
         """The rules' verdict, or the models' where the rules leave the question open."""
+        return self._decide(asked, stored, operation)[0]
+
+    def score(self, asked: Analysis, stored: Analysis, operation: str) -> Scored:
+        """The verdict, the probability behind it, and the route; see `ScoringVerifier`."""
+        verdict, probability = self._decide(asked, stored, operation)
+        return Scored(verdict, probability, route(asked.prompt, stored.prompt))
+
+    def _decide(self, asked: Analysis, stored: Analysis, operation: str) -> tuple[Verdict, float]:
+        """A verdict and its probability: 1 or 0 where no model had the last word."""
         if asked.version != self.version or stored.version != self.version:
-            return Unsure("analysed by another version")
+            return Unsure("analysed by another version"), 0.0
         verdict = self._rules.verify(self._of_rules(asked), self._of_rules(stored), operation)
         match verdict:
-            case Same() | Different():
-                return verdict
+            case Same():
+                return verdict, 1.0
+            case Different():
+                return verdict, 0.0
             case Unsure(reason) if not reason.startswith(OPEN):
-                return verdict
+                return verdict, 0.0
         first, second = sorted((asked, stored), key=lambda analysis: analysis.prompt)
-        return self._learned(first, second, verdict)
+        return self._learned(first, second, operation, verdict)
 
-    def _learned(self, first: Analysis, second: Analysis, rules: Unsure) -> Verdict:
+    def _learned(self, first: Analysis, second: Analysis, operation: str, rules: Unsure) -> tuple[Verdict, float]:
         """Trees that cost nothing, then the cross-encoder for the few pairs that they leave."""
         pieces = first.facts["pieces"], second.facts["pieces"]
         if pieces[0] is None or pieces[1] is None:
-            return rules
+            return rules, 0.0
         thresholds = self._models.thresholds
         row = features(first.prompt, second.prompt, self._likeness)
         row[_WORDS] = self._models.first.logit(row)
         if row[_WORDS] < thresholds.first:
-            return Unsure(f"{rules.reason}; unlikely by its words")
+            return Unsure(f"{rules.reason}; unlikely by its words"), 0.0
         logits = self._models.encoder.logits(*pieces)
         if logits is None:
-            return Unsure(f"{rules.reason}; too many differences to be read")
+            return Unsure(f"{rules.reason}; too many differences to be read"), 0.0
         row[_LOW], row[_HIGH] = min(logits), max(logits)
         score = 1.0 / (1.0 + math.exp(-self._models.last.logit(row)))
         kind = route(first.prompt, second.prompt)
-        if score >= thresholds.serve[kind]:
-            return Same(f"learned: {kind} {score:.3f}")
-        return Unsure(f"{rules.reason}; learned: {kind} {score:.3f}")
+        if score >= thresholds.least(operation, kind):
+            return Same(f"learned: {kind} {score:.3f}"), score
+        return Unsure(f"{rules.reason}; learned: {kind} {score:.3f}"), score
 
     def _of_rules(self, analysis: Analysis) -> Analysis:
         return Analysis(version=self._rules.version, prompt=analysis.prompt, facts=analysis.facts["rules"])

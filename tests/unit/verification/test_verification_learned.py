@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from cache_service.embedding.base import Embedding
-from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict
+from cache_service.verification.base import Analysis, Different, Same, Scored, ScoringVerifier, Unsure, Verdict
 from cache_service.verification.difference import FEATURES, ROUTES
 from cache_service.verification.learned import OPEN, LearnedVerifier, Models, Thresholds
 from cache_service.verification.trees import Trees
@@ -81,13 +81,13 @@ def lower_logit() -> Trees:
 
 
 def verifier(
-    rules: Verdict, found: tuple[float, float] | None, *, first: float = 1.0
+    rules: Verdict, found: tuple[float, float] | None, *, first: float = 1.0, own: dict[str, float] | None = None
 ) -> tuple[LearnedVerifier, Encoder]:
     """A verifier whose parts give fixed answers. first: the cheap trees' logit."""
     tokenizer = Tokenizer(WordLevel(WORDS, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     encoder = Encoder(found)
-    thresholds = Thresholds("test", 0.0, dict.fromkeys(ROUTES, 0.9))
+    thresholds = Thresholds("test", 0.0, dict.fromkeys(ROUTES, 0.9), {"images": own} if own else {})
     models = Models(
         encoder=encoder,
         first=leaf(first),
@@ -153,3 +153,48 @@ def test_an_analysis_of_another_version_is_unsure() -> None:
     made, _ = verifier(Same("equal"), (9.0, 9.0))
     known = made.analyse("a car", embedding())
     assert isinstance(made.verify(known, Analysis("fixed-1", "a car", {}), "images"), Unsure)
+
+
+def scored(made: LearnedVerifier, operation: str = "images", **of_a: object) -> Scored:
+    """How sure it is of two prompts."""
+    asked, stored = made.analyse("a red car and a dog", embedding(**of_a)), made.analyse("a dog and a car", embedding())  # type: ignore[arg-type]
+    assert made.verify(asked, stored, operation) == made.score(asked, stored, operation).verdict
+    return made.score(asked, stored, operation)
+
+
+@pytest.mark.parametrize(("said", "score"), [(Same("equal"), 1.0), (Different("count"), 0.0), (Unsure("script"), 0.0)])
+def test_what_the_rules_decide_has_the_score_one_or_zero(said: Verdict, score: float) -> None:
+    """No threshold takes it back."""
+    found = scored(verifier(said, (9.0, 9.0))[0])
+    assert (found.verdict, found.score) == (said, score)
+    assert found.route in ROUTES
+
+
+def test_a_models_score_is_its_probability_whatever_the_threshold() -> None:
+    """So thresholds can be chosen from scores."""
+    served, refused = (
+        scored(verifier(Unsure(OPEN[0]), (2.0, 1.0), own=dict.fromkeys(ROUTES, least))[0]) for least in (0.5, 0.99)
+    )
+    assert served.score == refused.score == pytest.approx(1 / (1 + np.exp(-3)))
+    assert isinstance(served.verdict, Same)
+    assert isinstance(refused.verdict, Unsure)
+
+
+def test_what_no_model_has_read_has_the_score_zero() -> None:
+    """Unlikely by its words, too long, or not seen."""
+    unlikely, long = verifier(Unsure(OPEN[0]), (9.0, 9.0), first=-1.0)[0], verifier(Unsure(OPEN[0]), None)[0]
+    assert [scored(unlikely).score, scored(long).score] == [0.0, 0.0]
+    assert scored(verifier(Unsure(OPEN[0]), (9.0, 9.0))[0], cut=5).score == 0.0
+
+
+def test_own_thresholds_hold_for_their_operation_alone() -> None:
+    """An operation that was not calibrated keeps the shipped ones."""
+    made = verifier(Unsure(OPEN[0]), (2.0, 1.0), own=dict.fromkeys(ROUTES, 0.99))[0]
+    assert isinstance(scored(made, "images").verdict, Unsure)
+    assert isinstance(scored(made, "chat").verdict, Same)
+
+
+def test_it_is_a_scoring_verifier_and_rules_are_not() -> None:
+    """Only what has thresholds is calibrated."""
+    assert isinstance(verifier(Same("x"), None)[0], ScoringVerifier)
+    assert not isinstance(Rules(Same("x")), ScoringVerifier)
