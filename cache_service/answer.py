@@ -80,4 +80,23 @@ class Failed:
     report: Report
 
 
+def shown(report: Report) -> dict[str, Any]:
+    """The report as clients see it in a body."""
+    return {
+        "decision": report.decision,
+        "kind": report.kind,
+        "reason": report.reason,
+        "detail": report.detail,
+        "similarity": report.similarity,
+        "key": report.key,
+        "age": report.age,
+        "ttl": report.ttl,
+        "stored": report.stored,
+        "matched_prompt": report.matched_prompt,
+        "usd": report.usd,
+        "estimated_usd": report.estimated_usd,
+        "saved_usd": report.saved_usd,
+    }
+
+
 Result: TypeAlias = Served | Failed

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import math
+import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -32,6 +33,8 @@ from cache_service.instrumentation.events import Hook
 from cache_service.instrumentation.prometheus import PrometheusMetrics
 from cache_service.jobs import calibrate as calibration
 from cache_service.jobs import maintain
+from cache_service.jobs.batch import Batches
+from cache_service.jobs.batch_run import Estimate, Means
 from cache_service.jobs.check import check as check_all
 from cache_service.jobs.evaluate import Evaluation
 from cache_service.jobs.evaluate import evaluate as evaluate_pairs
@@ -41,7 +44,6 @@ from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.pairs import digest, read_pairs
 from cache_service.jobs.purge import Purger
-from cache_service.jobs.warm import Estimate
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
@@ -51,6 +53,7 @@ from cache_service.semantic_tier import SemanticTier
 from cache_service.service import Service
 from cache_service.single_flight import SingleFlight
 from cache_service.store.base import Problem
+from cache_service.store.batches import SqlBatchStore
 from cache_service.store.blobs import FileBlobStore
 from cache_service.store.migrations import migrate
 from cache_service.store.spool import FileSpool
@@ -77,6 +80,7 @@ POLL = 1.0  # seconds within which another process's changes hold here
 SAVE_INDEX_EVERY = 300.0  # seconds
 MAINTAIN_EVERY = 60.0  # seconds
 RECORD_HITS_EVERY = 0.5  # seconds; what a killed process may lose of the record of hits
+BATCHES_GRACE = 5.0  # seconds beyond the drain's in which outcomes of batches are filed
 THREADS = 64  # file and SQL work waits for the disk, so more threads than cores
 
 
@@ -141,8 +145,12 @@ def models_dir(settings: Settings) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIterator[Service]:
-    """A running service. url: where it will answer, for the lock file. Raises CacheServiceError.
+async def open_service(
+    settings: Settings, *, url: str | None = None, resume_batches: bool = True
+) -> AsyncIterator[Service]:
+    """A running service. url: where it will answer, for the lock file. resume_batches: go on with batches that are left from before.
+
+    Raises CacheServiceError.
 
     On leaving, generations in flight get `shutdown_grace` seconds to finish and be stored.
     """
@@ -232,6 +240,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
         _in_background(stack, hits.run(every=RECORD_HITS_EVERY))
         _in_background(stack, feedback.run(poll=POLL))
         _in_background(stack, ledger.run(every=RECORD_HITS_EVERY))
+        batches = _open_batches(settings, stack, store, cache, metrics, resume=resume_batches)
         service = Service(
             settings=settings,
             cache=cache,
@@ -240,6 +249,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             upstream=upstream,
             purger=purger,
             feedback=feedback,
+            batches=batches,
             hook=metrics,
             render_metrics=metrics.render,
             admin_token=settings.admin_token or data.admin_token(),
@@ -248,6 +258,7 @@ async def open_service(settings: Settings, *, url: str | None = None) -> AsyncIt
             generating=lambda: len(flights),
         )
         stack.push_async_callback(_drain, flights, service)
+        stack.push_async_callback(batches.aclose, BATCHES_GRACE)
         yield service
 
 
@@ -444,6 +455,38 @@ async def _open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> S
     store = await open_store(url)
     stack.push_async_callback(store.aclose)
     return store
+
+
+def _open_batches(
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    store: SqlEntryStore,
+    cache: SemanticCache,
+    hook: Hook,
+    *,
+    resume: bool,
+) -> Batches:
+    """Batches, running. Those of this data directory are this process's: the lock says that no other one lives."""
+    from cache_service.api.problems import details_of
+
+    owner = f"{socket.gethostname()}:{settings.data_dir.absolute()}"
+    kept = SqlBatchStore(store.database)
+    batches = Batches(kept, owner=owner, most_running=settings.max_batches)
+    batches.begin(
+        Means(
+            store=kept,
+            cache=cache,
+            estimate=estimate_usd(settings),
+            problem=details_of,
+            hook=hook,
+            slots=asyncio.Semaphore(settings.batch_concurrency),
+            concurrency=settings.batch_concurrency,
+            grown=batches.grown,
+            now=time.time,
+        )
+    )
+    _in_background(stack, batches.run(resume=resume, keep=settings.keep_batches))
+    return batches
 
 
 async def _open_feedback(

@@ -241,6 +241,21 @@ class Settings(BaseModel):
     max_in_flight_requests: int = Field(
         default=2000, gt=0, description="Requests being answered at once; more are refused with 503."
     )
+    max_batch_items: int = Field(default=10_000, gt=0, description="Requests of one batch; more are refused with 413.")
+    max_batch_bytes: int = Field(
+        default=64 * 2**20, gt=0, description="A larger body of `POST /v1/generate/batches` is refused with 413."
+    )
+    max_batches: int = Field(
+        default=8, gt=0, description="Batches of one client that may run at once; more are refused with 429."
+    )
+    batch_concurrency: int = Field(
+        default=64,
+        gt=0,
+        description="Items of all batches that are under way at once in one process. They wait behind what clients wait for.",
+    )
+    keep_batches: float = Field(
+        default=7 * 86400.0, gt=0, description="Seconds that a batch's results can be read after its end."
+    )
     small_partition: int = Field(
         default=2000,
         ge=1,

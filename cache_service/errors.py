@@ -8,6 +8,8 @@
     │   ├── UnsupportedMediaType    not `application/json` (415)
     │   ├── AuthenticationFailed    no key, or one that isn't known (401)
     │   ├── Forbidden               known, but not allowed: Host, Origin (403 or 421)
+    │   ├── TooManyBatches          as many batches of the client run as may (429)
+    │   ├── NotBegun                an item of a batch: cancelled, or its budget said stop (409)
     │   ├── NotFound                no such thing in the caller's namespace (404)
     │   └── NotCached               `only-if-cached` and nothing to serve (504)
     ├── UpstreamError               the upstream couldn't or wouldn't answer
@@ -42,16 +44,20 @@ class ConfigurationError(CacheServiceError):
 class RequestError(CacheServiceError):
     """The client's request can't be answered as it is.
 
-    `message` is for the client; `param` names the member at fault; `code` is a stable word for programs.
+    `message` is for the client; `param` names the member at fault; `code` is a stable word for programs;
+    `index` is the place of the item at fault in a batch.
     """
 
     status = 400
     code: str | None = None
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, index: int | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.index = index
         if code is not None:
             self.code = code
 
@@ -95,6 +101,20 @@ class NotFound(RequestError):
 
     status = 404
     code = "not_found"
+
+
+class TooManyBatches(RequestError):
+    """As many batches of this client run as may."""
+
+    status = 429
+    code = "too_many_batches"
+
+
+class NotBegun(RequestError):
+    """An item of a batch was not begun, and never will be: the batch was cancelled, or its budget said stop."""
+
+    status = 409
+    code = "not_begun"
 
 
 class NotCached(RequestError):

@@ -96,6 +96,7 @@ class _Server(uvicorn.Server):
         """Stops once what is in flight has ended, or at the end of the grace. Idempotent."""
         if self._service.stop_by is None:
             self._service.draining = True
+            self._service.batches.drain()
             self._service.stop_by = time.monotonic() + self._service.settings.shutdown_grace
 
     async def on_tick(self, counter: int) -> bool:

@@ -12,6 +12,7 @@ from cache_service.answer import Caller, Result
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.instrumentation.events import Hook
+from cache_service.jobs.batch import Batches
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
@@ -57,6 +58,7 @@ class Service:
     upstream: Upstream
     purger: Purger
     feedback: FeedbackKeeper
+    batches: Batches
     hook: Hook
     render_metrics: Callable[[], tuple[bytes, str]]
     admin_token: SecretStr

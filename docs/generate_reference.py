@@ -66,6 +66,7 @@ def metrics_page() -> str:
         "verdict (feedback)": prometheus.JUDGEMENTS,
         "mode": prometheus.MODES,
         "outcome (of a call)": prometheus.OUTCOMES,
+        "outcome (of an item)": prometheus.BATCH_OUTCOMES,
         "outcome (recovered)": prometheus.RECOVERED,
         "stage": prometheus.STAGES,
         "tier": prometheus.TIERS,

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from cache_service.api.access import Access
 from cache_service.api.admin import AdminRoutes
+from cache_service.api.batches import BatchRoutes
 from cache_service.api.blobs import BlobRoutes
 from cache_service.api.feedback import FeedbackRoutes
 from cache_service.api.generate import GenerateRoutes
@@ -33,6 +34,7 @@ def create_app(service: Service) -> FastAPI:
     routers = [
         OpenAIRoutes(service, access).router,
         GenerateRoutes(service, access).router,
+        BatchRoutes(service, access).router,
         BlobRoutes(service, access).router,
         feedback.router,
         AdminRoutes(service, access).router,

@@ -16,7 +16,7 @@ _TEXTS: Final[Mapping[int, str]] = {
     403: "Another origin's web page asked.",
     404: "No such thing for this caller.",
     413: "The body is too large.",
-    415: "The body isn't `application/json`.",
+    415: "The body isn't of a type that this route takes.",
     416: "The range lies outside of the picture.",
     421: "The `Host` isn't one of ours.",
     429: "No capacity at the upstream before the deadline; `Retry-After` says when.",
@@ -180,6 +180,95 @@ GENERATE: Final[Json] = {
             },
         ),
     ),
+}
+_BATCH_ITEMS: Final = [
+    {"operation": "images", "request": {"model": "gpt-image-2", "prompt": "A red fox in the snow"}},
+    {
+        "operation": "chat",
+        "request": {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Why is the sky blue?"}]},
+        "cache": {"tags": ["faq"]},
+    },
+]
+_BATCH_ID: Final[Json] = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "example": "batch_" + "0" * 32,
+}
+_LINES: Final[Json] = {
+    "application/x-ndjson": {
+        "schema": {
+            "type": "string",
+            "description": "`batch`, results as in `BatchResult`, `progress`, and `batch` again.",
+        }
+    }
+}
+_LOCATION: Final[Json] = {"Location": {"schema": {"type": "string"}, "required": True, "description": "The batch."}}
+BATCH_CREATE: Final[Json] = {
+    "operation_id": "createBatch",
+    "tags": ["Cache"],
+    "responses": _ok("The results as they come; the batch goes on without a reader.", _LINES, _LOCATION)
+    | _ok("Begun, as `Prefer: respond-async` wants it.", _json(ref("Batch")), _LOCATION, status=202)
+    | _errors(401, 413, 415, 429, envelope="Problem"),
+    "openapi_extra": _extra(
+        CLIENT,
+        parameters=[*_STEERING, _header("Prefer", "`respond-async`: answer at once (RFC 7240).", "respond-async")],
+        requestBody={
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": ref("BatchRequest"),
+                    "examples": {
+                        "a list": {"value": _BATCH_ITEMS},
+                        "with options": {"value": {"batch": {"budget_usd": 5}, "requests": _BATCH_ITEMS}},
+                    },
+                },
+                "application/x-ndjson": {
+                    "schema": ref("BatchLines"),
+                    "example": '{"operation": "images", "request": {"prompt": "A red fox in the snow"}}\n',
+                },
+            },
+        },
+    ),
+}
+BATCH_SHOW: Final[Json] = {
+    "operation_id": "getBatch",
+    "tags": ["Cache"],
+    "responses": _ok("How it stands, and results.", _json(ref("BatchResults")) | _LINES)
+    | _errors(401, 404, envelope="Problem"),
+    "openapi_extra": _extra(
+        CLIENT,
+        parameters=[
+            _BATCH_ID,
+            {
+                "name": "offset",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+                "description": "Results with a larger number: the last one that was read; 0 by default.",
+            },
+            {
+                "name": "limit",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 0, "maximum": 1000},
+                "description": "How many at most, as JSON; 100 by default.",
+            },
+            {
+                "name": "follow",
+                "in": "query",
+                "schema": {"type": "boolean"},
+                "description": "`true`: as NDJSON, and also those that are still to come.",
+            },
+            _header("Accept", "`application/x-ndjson`: all results so far, one on a line.", "application/x-ndjson"),
+        ],
+    ),
+}
+BATCH_CANCEL: Final[Json] = {
+    "operation_id": "cancelBatch",
+    "tags": ["Cache"],
+    "responses": _ok("Nothing more is begun; how it stands.", _json(ref("Batch")))
+    | _errors(401, 404, envelope="Problem"),
+    "openapi_extra": _extra(CLIENT, parameters=[_BATCH_ID]),
 }
 _PICTURES: Final[Json] = {
     media_type: {"schema": {"type": "string", "format": "binary"}}

@@ -84,16 +84,23 @@ def caller_of(request: Request) -> Caller:
 
 async def read_object(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises UnsupportedMediaType, BodyTooLarge or InvalidRequest."""
-    headers = request.headers
-    kinds = headers.getlist("content-type")
-    if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType("the body must be sent as Content-Type: application/json")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType("the body must be sent without Content-Encoding")
+    check_type(request, "application/json")
     body = await request.body()
     if len(body) > LARGE_BODY:
         return await asyncio.to_thread(strict_json.loads, body)
     return strict_json.loads(body)
+
+
+def check_type(request: Request, *accepted: str) -> str:
+    """The media type of the body, one of those. Raises UnsupportedMediaType."""
+    headers = request.headers
+    kinds = headers.getlist("content-type")
+    kind = kinds[0].partition(";")[0].strip().lower() if len(kinds) == 1 else ""
+    if kind not in accepted:
+        raise UnsupportedMediaType(f"the body must be sent as Content-Type: {' or '.join(accepted)}")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("the body must be sent without Content-Encoding")
+    return kind
 
 
 def steering_of(request: Request) -> tuple[Directives, frozenset[str]]:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cache_service.answer import Report, Served
+from cache_service.answer import Served, shown
 from cache_service.api import descriptions
 from cache_service.api.access import Access
 from cache_service.api.cache_control import JSON_MEMBERS, from_json, stricter
@@ -35,7 +35,7 @@ class GenerateRoutes:
     async def generate(self, request: Request) -> Response:
         """Answers a request of any operation and says how the answer came about."""
         body = await read_object(request)
-        operation, wanted, cache = _take_apart(body, self._service.cache.operations)
+        operation, wanted, cache = take_apart(body, self._service.cache.operations)
         exchange_of(request.scope).operation = operation
         directives, tags = steering_of(request)
         more_directives, more_tags = from_json(cache)
@@ -68,7 +68,7 @@ def refuse_unknown(members: Collection[str], known: Collection[str], where: str 
             )
 
 
-def _take_apart(body: Mapping[str, Any], operations: Collection[str]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def take_apart(body: Mapping[str, Any], operations: Collection[str]) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Operation, request and cache members. Raises InvalidRequest."""
     refuse_unknown(body, ("operation", "request", "cache", *_WORDS))
     operation, request, cache = body.get("operation"), body.get("request"), body.get("cache")
@@ -100,7 +100,7 @@ async def _with_report(served: Served) -> bytes:
     # what the cache made is JSON; what an upstream sent may not be, whatever its headers say
     if served.report.forwarded is not None and not await asyncio.to_thread(_is_json, body):
         body = orjson.dumps(body.decode("utf-8", "replace"))
-    return b'{"cache":' + orjson.dumps(_shown(served.report)) + b',"response":' + body + b"}"
+    return b'{"cache":' + orjson.dumps(shown(served.report)) + b',"response":' + body + b"}"
 
 
 def _is_json(body: bytes) -> bool:
@@ -109,21 +109,3 @@ def _is_json(body: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _shown(report: Report) -> dict[str, Any]:
-    return {
-        "decision": report.decision,
-        "kind": report.kind,
-        "reason": report.reason,
-        "detail": report.detail,
-        "similarity": report.similarity,
-        "key": report.key,
-        "age": report.age,
-        "ttl": report.ttl,
-        "stored": report.stored,
-        "matched_prompt": report.matched_prompt,
-        "usd": report.usd,
-        "estimated_usd": report.estimated_usd,
-        "saved_usd": report.saved_usd,
-    }

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cache_service.api.exchange import SCOPE_KEY, Exchange
 from cache_service.api.problems import (
+    BATCHES,
     GENERATION_ROUTES,
     MisdirectedRequest,
     Overloaded,
@@ -59,6 +60,7 @@ class Edge:
         self._service = service
         self._hosts = frozenset(host.lower().encode() for host in service.settings.allowed_hosts)
         self._max_body = service.settings.max_body_bytes
+        self._max_batch = service.settings.max_batch_bytes
         self._max_in_flight = service.settings.max_in_flight_requests
         self._active = 0
 
@@ -75,9 +77,10 @@ class Edge:
         try:
             self._refuse_foreign(scope)
             if counts:
-                self._enter(exchange, generates=scope["path"] in GENERATION_ROUTES)
-            self._refuse_large(scope)
-            await self._app(scope, _bounded(receive, self._max_body), answer)
+                self._enter(exchange, generates=_begins_work(scope))
+            most = self._max_batch if scope["path"] == BATCHES else self._max_body
+            _refuse_large(scope, most)
+            await self._app(scope, _bounded(receive, most), answer)
         except CacheServiceError as error:
             exchange.fail(error)
             await self._fail(error, exchange, scope, receive, answer)
@@ -112,11 +115,6 @@ class Edge:
             raise Overloaded
         self._active += 1
         self._service.in_flight.add(exchange)
-
-    def _refuse_large(self, scope: Scope) -> None:
-        for name, value in scope["headers"]:
-            if name == b"content-length" and not (_DIGITS.fullmatch(value) and int(value) <= self._max_body):
-                raise _too_large(self._max_body)
 
     async def _fail(
         self, error: CacheServiceError, exchange: Exchange, scope: Scope, receive: Receive, answer: _Answer
@@ -177,6 +175,17 @@ class _Answer:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
         await self._send(message)
+
+
+def _begins_work(scope: Scope) -> bool:
+    """Whether the request makes something that may be paid."""
+    return scope["path"] in GENERATION_ROUTES or (scope["path"] == BATCHES and scope["method"] == "POST")
+
+
+def _refuse_large(scope: Scope, limit: int) -> None:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and not (_DIGITS.fullmatch(value) and int(value) <= limit):
+            raise _too_large(limit)
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

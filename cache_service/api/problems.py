@@ -30,6 +30,8 @@ GENERATION_ROUTES: Final[Mapping[str, str]] = {
 }
 """Routes whose every answer carries `Cache-Status`, with the operation where the path alone says it."""
 
+BATCHES: Final = "/v1/generate/batches"
+
 _OURS: Final = ("/v1/generate", "/v1/blobs/", "/v1/feedback")
 _ASIDE: Final = frozenset({401, 407})
 _PASSED_ON: Final = ("retry-after", "retry-after-ms", "x-should-retry")
@@ -101,6 +103,8 @@ TABLE: Final[Mapping[type[CacheServiceError], Problem]] = {
     errors.Forbidden: Problem(403, "permission_error", "forbidden", "Forbidden"),
     MisdirectedRequest: Problem(421, "permission_error", "misdirected_request", "Misdirected request"),
     errors.NotFound: Problem(404, _REQUEST, "not_found", "Not found"),
+    errors.TooManyBatches: Problem(429, "rate_limit_error", "too_many_batches", "Too many batches"),
+    errors.NotBegun: Problem(409, _REQUEST, "not_begun", "Not begun"),
     MethodNotAllowed: Problem(405, _REQUEST, "method_not_allowed", "Method not allowed"),
     RangeNotSatisfiable: Problem(416, _REQUEST, "range_not_satisfiable", "Range not satisfiable"),
     # a second try finds no more in the cache than the first
@@ -163,6 +167,11 @@ def envelope_bytes(error: CacheServiceError) -> bytes:
     return orjson.dumps(_envelope(error))
 
 
+def details_of(error: CacheServiceError) -> dict[str, Any]:
+    """The problem details alone, for an error inside an answer that has begun."""
+    return _problem_details(error, _status(error))
+
+
 def _passed_through(error: UpstreamRefused) -> Response | None:
     """The upstream's own answer, if it is JSON and meant for the client."""
     if error.status in _ASIDE:
@@ -202,8 +211,9 @@ def _problem_details(error: CacheServiceError, status: int) -> dict[str, Any]:
         "detail": _message(error, row),
         "code": _shown_code(error),
     }
-    if (param := getattr(error, "param", None)) is not None:
-        details["param"] = param
+    for extension in ("param", "index"):
+        if (value := getattr(error, extension, None)) is not None:
+            details[extension] = value
     return details
 
 

@@ -59,6 +59,8 @@ def _standing_for(operation: str) -> Json:
     }
 
 
+_OUTCOMES: Final = ("hits", "generated", "failed", "skipped", "cancelled", "sent", "waiting")
+
 SCHEMAS: Final[Mapping[str, Json]] = {
     "Any": {
         "description": "Any JSON value: at most 64 levels deep, integers of at most 64 bits, no U+0000 in text.",
@@ -229,6 +231,126 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             },
         },
     },
+    "BatchItem": {
+        "type": "object",
+        "required": ["operation", "request"],
+        "properties": {
+            "operation": {"type": "string", "enum": ["images", "chat"]},
+            "request": {
+                "type": "object",
+                "description": "The body of the operation's own route. What that route would refuse is this item's problem alone.",
+                "properties": {"stream": {"enum": [False, None]}},
+                **_MORE,
+            },
+            "cache": {
+                "anyOf": [
+                    {
+                        "allOf": [
+                            ref("CacheDirectives"),
+                            {"type": "object", "properties": {"no_store": {"enum": [False, None]}}},
+                        ]
+                    },
+                    {"type": "null"},
+                ]
+            },
+        },
+        "additionalProperties": False,
+    },
+    "BatchItems": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": ref("BatchItem")},
+    "BatchOptions": {
+        "type": ["object", "null"],
+        "description": "How the batch is run.",
+        "properties": {
+            "concurrency": {
+                **_between(1, 10_000),
+                "description": "Requests at once; what the service allows by default.",
+            },
+            "budget_usd": {**_NUMBER, "minimum": 0, "description": "Begin nothing that could cost more in all."},
+            "allow_unknown_price": {**_BOOLEAN, "description": "With a budget, begin also what has no known price."},
+            "via_batch_api": {
+                **_BOOLEAN,
+                "description": "Send what is missing through the upstream's own Batch API: half the price, within a day.",
+            },
+        },
+        "additionalProperties": False,
+    },
+    "BatchRequest": {
+        "anyOf": [
+            ref("BatchItems"),
+            {
+                "type": "object",
+                "required": ["requests"],
+                "properties": {"batch": ref("BatchOptions"), "requests": ref("BatchItems")},
+                "additionalProperties": False,
+            },
+        ]
+    },
+    "BatchLines": {
+        "type": "string",
+        "description": 'A request on each line, as in `BatchItem`; the first line may be `{"batch": {…}}`, as in `BatchOptions`.',
+    },
+    "BatchProgress": {
+        "type": "object",
+        "required": ["total", "ended", "progress", "counts", "usd", "unknown_price"],
+        "properties": {
+            "total": {"type": "integer", "minimum": 1},
+            "ended": {"type": "integer", "minimum": 0},
+            "progress": {"type": "number", "minimum": 0, "maximum": 1},
+            "counts": {
+                "type": "object",
+                "required": [*_OUTCOMES],
+                "properties": {name: {"type": "integer", "minimum": 0} for name in _OUTCOMES},
+            },
+            "usd": {"type": "number", "description": "Paid so far, where the price is known."},
+            "unknown_price": {"type": "integer", "description": "Generations whose price isn't."},
+        },
+    },
+    "Batch": {
+        "description": "A batch as it stands.",
+        "allOf": [
+            ref("BatchProgress"),
+            {
+                "type": "object",
+                "required": ["id", "state", "created_at", "ended_at", "cancelled_at", "options"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "state": {"enum": ["running", "cancelling", "completed", "cancelled"]},
+                    "created_at": {"type": "number"},
+                    "ended_at": _NUMBER,
+                    "cancelled_at": _NUMBER,
+                    "options": ref("BatchOptions"),
+                },
+            },
+        ],
+    },
+    "BatchResult": {
+        "type": "object",
+        "description": "What one item came to: `cache` and `response`, or `problem`.",
+        "required": ["number", "index", "outcome"],
+        "properties": {
+            "number": {"type": "integer", "minimum": 1, "description": "In the order in which they ended; an offset."},
+            "index": {"type": "integer", "minimum": 0, "description": "The item's place in the batch."},
+            "outcome": {"enum": ["done", "failed", "skipped", "cancelled"]},
+            "cache": {"type": "object", "description": "As in `GenerateResponse`."},
+            "response": {
+                "description": "The answer of the operation's own route; a stored picture has a `url` here in place of `b64_json`."
+            },
+            "problem": ref("Problem"),
+        },
+    },
+    "BatchResults": {
+        "allOf": [
+            ref("Batch"),
+            {
+                "type": "object",
+                "required": ["results", "next"],
+                "properties": {
+                    "results": {"type": "array", "items": ref("BatchResult")},
+                    "next": {"type": "integer", "description": "`offset` of the next page."},
+                },
+            },
+        ]
+    },
     "PurgeRequest": {
         "type": "object",
         "description": "What to purge: entries that match all that is named.",
@@ -385,6 +507,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "detail": {"type": "string"},
             "code": {"type": "string"},
             "param": {"type": "string"},
+            "index": {"type": "integer", "description": "The place in the batch of the item at fault."},
         },
     },
     "Readiness": {

@@ -30,6 +30,14 @@ _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 def loads(body: bytes) -> dict[str, Any]:
     """The object that `body` holds. Raises InvalidRequest with a message for the client, never another error."""
+    value = load_value(body)
+    if not isinstance(value, dict):
+        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
+    return value
+
+
+def load_value(body: bytes) -> Any:
+    """The value that `body` holds, of any kind. Raises InvalidRequest as `loads` does."""
     if not body:
         raise InvalidRequest("the body is empty: expected a JSON object", code="invalid_json")
     if _too_deep(body):
@@ -42,8 +50,6 @@ def loads(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise InvalidRequest(f"the body is not JSON: {error.msg} at {where}", code="invalid_json") from None
-    if not isinstance(value, dict):
-        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
     if _SUSPICIOUS.search(text):
         _refuse_unstorable_text(value)
     return value

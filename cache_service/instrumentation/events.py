@@ -132,6 +132,21 @@ class HitsUnrecorded:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class BatchItemEnded:
+    """An item of a batch ended. outcome: "hit", "generated", "failed", "skipped" or "cancelled"."""
+
+    operation: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesInProgress:
+    """So many batches run in this process now."""
+
+    count: int
+
+
 Event: TypeAlias = (
     RequestServed
     | StepTimed
@@ -146,6 +161,8 @@ Event: TypeAlias = (
     | ShadowHit
     | FeedbackGiven
     | HitsUnrecorded
+    | BatchItemEnded
+    | BatchesInProgress
 )
 Hook: TypeAlias = Callable[[Event], None]
 

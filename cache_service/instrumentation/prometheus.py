@@ -16,6 +16,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from cache_service.decision import MissReason
 from cache_service.instrumentation.events import (
+    BatchesInProgress,
+    BatchItemEnded,
     CandidateJudged,
     EntriesRemoved,
     Event,
@@ -56,6 +58,7 @@ NOT_STORED: Final = ("purged", "incomplete", "no-store", "store failed")
 CAUSES: Final = ("purged", "expired")
 JUDGEMENTS: Final = ("wrong", "right", "undone")
 MODES: Final = ("on", "shadow")
+BATCH_OUTCOMES: Final = ("hit", "generated", "failed", "skipped", "cancelled")
 RECOVERED: Final = ("stored", "incomplete", "purged", "unreadable")
 OUTCOMES: Final = (
     *("ok", "abandoned", "rate_limit", "too_large", "slow_down", "quota", "key", "model", "overloaded", "refused"),
@@ -117,6 +120,8 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
     "shadow_similarity": (Histogram, "Cosine of those.", ("operation",)),
     "feedback": (Counter, "Clients' verdicts on semantic hits.", ("operation", "verdict", "mode")),
     "unrecorded_hits": (Counter, "Semantic hits that could not be recorded, so that no feedback can name them.", ()),
+    "batch_items": (Counter, "Items of batches, by what became of them.", ("operation", "outcome")),
+    "batches_in_progress": (Gauge, "Batches that run in this process.", ()),
     "recovered_generations": (Counter, "Generations of an earlier process found in the spool.", ("outcome",)),
 }
 """Name without prefix and `_total`: type, help, labels. Those of the process and of garbage collection come from the library."""
@@ -168,12 +173,12 @@ class PrometheusMetrics:
                 self._of("not_stored", _operation(operation), _one(reason, NOT_STORED)).inc()
             case TierFailed(operation, tier):
                 self._of("tier_failures", _operation(operation), _one(tier, TIERS)).inc()
-            case EntriesRemoved(cause, count):
-                self._of("entries_removed", _one(cause, CAUSES)).inc(count)
-            case Recovered(outcome):
-                self._of("recovered_generations", _one(outcome, RECOVERED)).inc()
+            case EntriesRemoved() | Recovered():
+                self._kept(event)
             case ShadowHit() | FeedbackGiven() | HitsUnrecorded():
                 self._judged(event)
+            case BatchItemEnded() | BatchesInProgress():
+                self._batch(event)
             case _:
                 assert_never(event)
 
@@ -203,6 +208,20 @@ class PrometheusMetrics:
                 self._of("feedback", _operation(operation), _one(verdict, JUDGEMENTS), _one(mode, MODES)).inc()
             case HitsUnrecorded(count):
                 self._metrics["unrecorded_hits"].inc(count)
+
+    def _kept(self, event: EntriesRemoved | Recovered) -> None:
+        match event:
+            case EntriesRemoved(cause, count):
+                self._of("entries_removed", _one(cause, CAUSES)).inc(count)
+            case Recovered(outcome):
+                self._of("recovered_generations", _one(outcome, RECOVERED)).inc()
+
+    def _batch(self, event: BatchItemEnded | BatchesInProgress) -> None:
+        match event:
+            case BatchItemEnded(operation, outcome):
+                self._of("batch_items", _operation(operation), _one(outcome, BATCH_OUTCOMES)).inc()
+            case BatchesInProgress(count):
+                self._metrics["batches_in_progress"].set(count)
 
     def _upstream(self, event: UpstreamCalled) -> None:
         operation, outcome, key = _operation(event.operation), _one(event.outcome, OUTCOMES), self._key(event.key_name)
@@ -245,7 +264,7 @@ class PrometheusMetrics:
                 self._of(name, operation)
             for name, words in (
                 ("misses", REASONS), ("candidates", VERDICTS), ("store_failures", STAGES),
-                ("not_stored", NOT_STORED), ("tier_failures", TIERS),
+                ("not_stored", NOT_STORED), ("tier_failures", TIERS), ("batch_items", BATCH_OUTCOMES),
             ):  # fmt: skip
                 for word in words:
                     self._of(name, operation, word)

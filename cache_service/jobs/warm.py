@@ -20,9 +20,7 @@ from typing import Any
 import httpx
 
 from cache_service.errors import ConfigurationError
-
-Estimate = Callable[[str, Mapping[str, Any]], float | None]
-"""(operation, request) → USD the generation may cost, None where no price is known."""
+from cache_service.jobs.batch_run import Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,11 @@ class SqlEntryStore:
         self._clock = clock
 
     @property
+    def database(self) -> Database:
+        """Where the entries are: other stores share it, so that one writer has one queue."""
+        return self._database
+
+    @property
     def failed(self) -> str | None:
         """What the database said when a write failed for good."""
         return self._database.failed

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -227,3 +227,59 @@ daily = sa.Table(
     sa.Column("unpriced", sa.BigInteger, nullable=False),
 )
 """The ledger and the traffic added up by day, so that sums cost a few rows whatever was paid. Kept for ever; payments are trimmed."""
+
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("number", BigId, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+    sa.Column("ended", sa.Integer, nullable=False),  # items that have an outcome; the number of the newest result
+    sa.Column("options", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("cancelled_at", sa.Double),
+    sa.Column("ended_at", sa.Double, index=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("lease", sa.Double, nullable=False),
+)
+
+batch_items = sa.Table(
+    "batch_items",
+    metadata,
+    sa.Column("batch", BigId, sa.ForeignKey("batches.number", ondelete="CASCADE"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("same_as", sa.Integer),
+    sa.Column("number", sa.Integer),
+    sa.Column("decision", sa.Text),
+    sa.Column("usd", sa.Double),
+    sa.Column("upstream_batch", sa.BigInteger, index=True),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("steering", sa.Text, nullable=False),
+    sa.Column("cache", sa.Text),
+    sa.Column("body", sa.Text),
+    sa.Column("sent", sa.Text),
+    sa.Column("draft", sa.Text),
+    sa.CheckConstraint("state IN ('waiting', 'sent', 'done', 'failed', 'skipped', 'cancelled')", name="state"),
+    sa.UniqueConstraint("batch", "number"),
+    sa.Index("ix_batch_items_batch_state_position", "batch", "state", "position"),
+    sa.Index("ix_batch_items_batch_same_as", "batch", "same_as"),
+)
+"""The wide columns stand last: counting the others reads none of their pages."""
+
+upstream_batches = sa.Table(
+    "upstream_batches",
+    metadata,
+    sa.Column("number", BigId, primary_key=True),
+    sa.Column("batch", BigId, sa.ForeignKey("batches.number", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("key_name", sa.Text, nullable=False),
+    sa.Column("file_id", sa.Text),
+    sa.Column("upstream_id", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.CheckConstraint("state IN ('open', 'ended')", name="state"),
+)

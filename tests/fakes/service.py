@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,15 @@ from pydantic import SecretStr
 
 from cache_service.answer import Caller, Report, Result, Served
 from cache_service.api.app import create_app
+from cache_service.api.problems import details_of
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.errors import StoreCorrupt
 from cache_service.feedback import Policy, Standing
 from cache_service.instrumentation.events import Event
 from cache_service.instrumentation.prometheus import PrometheusMetrics
+from cache_service.jobs.batch import Batches
+from cache_service.jobs.batch_run import Means
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.purge import Purger
@@ -28,6 +32,7 @@ from cache_service.operations.images import Images
 from cache_service.service import Service
 from cache_service.store.base import Purged
 from cache_service.store.entry import Feedback, Judgement, Output, PurgePredicate, ServedHit
+from tests.fakes.batches import FakeBatchStore
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.upstream import FakeUpstream
 
@@ -74,6 +79,11 @@ class FakeCache:
         self.operations[operation].parse(body)
         self.asked.append(Asked(operation, body, caller, directives, tags, request_id, priority))
         return await self.answer(self.asked[-1])
+
+
+async def at_once(seconds: float) -> None:
+    """A pause that nobody waits for."""
+    await asyncio.sleep(0)
 
 
 async def serve(asked: Asked) -> Result:
@@ -170,6 +180,7 @@ class Bench:
     blobs: FakeBlobs
     upstream: FakeUpstream
     metrics: PrometheusMetrics
+    batches: FakeBatchStore
     events: list[Event] = field(default_factory=list)
 
     def client(self, key: str | None = None, **settings: Any) -> httpx.AsyncClient:
@@ -209,10 +220,19 @@ def make_bench(*, upstream: FakeUpstream | None = None, not_ready: list[str] | N
         real[0], HitLog(real[0], hook=hook, keep=1000), Standing(Policy({"images": 0.01, "chat": 0.02})), hook=hook,
         threshold=0.92, now=lambda: 1000.0,
     )  # fmt: skip
+    made, batch_store = Settings(**settings), FakeBatchStore()
+    batches = Batches(batch_store, owner="bench", most_running=made.max_batches)
+    batches.begin(
+        Means(
+            store=batch_store, cache=cache, estimate=lambda operation, request: None, problem=details_of, hook=hook,
+            slots=asyncio.Semaphore(made.batch_concurrency), concurrency=made.batch_concurrency, grown=batches.grown,
+            now=lambda: 1000.0, pause=at_once,
+        )
+    )  # fmt: skip
     service = Service(
-        settings=Settings(**settings), cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
-        feedback=keeper, hook=hook,
+        settings=made, cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
+        feedback=keeper, batches=batches, hook=hook,
         render_metrics=metrics.render, admin_token=SecretStr(ADMIN_TOKEN), not_ready=lambda: reasons,
         announce=lambda url: None,
     )  # fmt: skip
-    return Bench(create_app(service), service, cache, store, blobs, upstream, metrics, events)
+    return Bench(create_app(service), service, cache, store, blobs, upstream, metrics, batch_store, events)

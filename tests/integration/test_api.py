@@ -21,6 +21,7 @@ from tests.fakes.upstream import FakeUpstream, planned
 JSON = "application/json"
 IMAGES, CHAT, GENERATE, PURGE = "/v1/images/generations", "/v1/chat/completions", "/v1/generate", "/admin/purge"
 FEEDBACK = "/v1/feedback"
+BATCHES = "/v1/generate/batches"
 
 
 def _bodies(path: str, broken: bytes) -> bytes:
@@ -171,6 +172,9 @@ ROUTES: dict[tuple[str, str], str] = {
     ("HEAD", "/v1/blobs/" + "0" * 64): CLIENT,
     ("GET", "/metrics"): CLIENT,
     ("POST", FEEDBACK): CLIENT,
+    ("POST", BATCHES): CLIENT,
+    ("GET", BATCHES + "/1"): CLIENT,
+    ("DELETE", BATCHES + "/1"): CLIENT,
     ("POST", PURGE): ADMIN,
     ("GET", "/admin/feedback"): ADMIN,
     ("POST", "/admin/feedback/1/undo"): ADMIN,
@@ -185,6 +189,7 @@ BODIES: dict[str, Any] = {
     IMAGES: {"prompt": "a"},
     CHAT: {"messages": [{"role": "user", "content": "a"}]},
     GENERATE: {"operation": "images", "request": {"prompt": "a"}},
+    BATCHES: [{"operation": "images", "request": {"prompt": "a"}}],
     PURGE: {"key": "a", "dry_run": True},
     FEEDBACK: {"key": "a", "verdict": "wrong"},
 }

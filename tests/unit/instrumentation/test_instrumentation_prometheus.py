@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from cache_service.instrumentation import events
 from cache_service.instrumentation.events import (
+    BatchesInProgress,
+    BatchItemEnded,
     CandidateJudged,
     EntriesRemoved,
     Event,
@@ -91,6 +93,8 @@ COUNTED: list[tuple[Event, dict[str, float]]] = [
     ),
     (FeedbackGiven("chat", "wrong", "on"), {'feedback_total{mode="on",operation="chat",verdict="wrong"}': 1}),
     (HitsUnrecorded(3), {"unrecorded_hits_total": 3}),
+    (BatchItemEnded("images", "hit"), {'batch_items_total{operation="images",outcome="hit"}': 1}),
+    (BatchesInProgress(2), {"batches_in_progress": 2}),
     (Recovered("stored"), {'recovered_generations_total{outcome="stored"}': 1}),
 ]
 
