@@ -12,21 +12,22 @@ What is out, and until when:
     pool × model   a refusal for its rate               as long as the upstream said
 
 A probe is one ordinary call: if it fails, it goes on elsewhere. Keys whose answers name the same organisation and project draw from
-one pool, whatever the configuration says: on first sight their pools become one.
+one pool, whatever the configuration says: on first sight their pools become one. A call draws from its pool's whole path, the project
+and its organisation, from all or from none; pools whose answers name the same organisation share that level of the path.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cache_service.errors import ConfigurationError
 from cache_service.upstream.base import Cost, PoolUse
 from cache_service.upstream.concurrency import Slots
-from cache_service.upstream.limit_headers import Owner, Told
+from cache_service.upstream.levels import MODELS_REMEMBERED, UNKNOWN, Level, tighter
+from cache_service.upstream.limit_headers import LimitState, Owner, Told
 from cache_service.upstream.meter import DIMENSIONS
 from cache_service.upstream.rate_limit import (
     Admit,
@@ -34,7 +35,6 @@ from cache_service.upstream.rate_limit import (
     Never,
     RateLimit,
     Reservation,
-    Verdict,
     Wait,
     dimension_of,
     drain_seconds,
@@ -47,9 +47,6 @@ PROBE_EVERY = 300.0
 """Seconds between two tries of a key or pool that is out."""
 FAILURE_HALF_LIFE = 120.0
 """Seconds after which a failure counts half."""
-UNKNOWN = Limits()
-MODELS_REMEMBERED = 64
-"""Models of one pool of which something is known. Names come from clients, so there is a bound; the oldest is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +68,16 @@ class PoolConfig:
     """One limit pool and the keys that share it.
 
     limits: the most that is used, whatever the upstream allows. assumed: of each model until the upstream tells its own.
+    organization: name of the configured organisation whose limits the pool shares with others. project: the upstream's id of it.
     """
 
     name: str
     keys: tuple[NamedKey, ...]
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = UNKNOWN
     max_in_flight: int = 64
-    assumed: Limits = field(default_factory=Limits)
+    assumed: Limits = UNKNOWN
+    organization: str | None = None
+    project: str | None = None
 
     def __post_init__(self) -> None:
         if not self.keys:
@@ -117,22 +117,17 @@ class _Key:
         self.failures, self.failed_at = self.failures_now(now) + 1.0, now
 
 
-@dataclass(slots=True)
-class _Model:
-    """What one pool learnt about one model: limits from refusals and headers, and whether it may be used at all."""
-
-    rate: RateLimit = field(default_factory=RateLimit)
-    out_until: float = -math.inf
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Pool:
+    """own: the project's limits. organization: those that it shares, once they are known. models_out: until when a model isn't asked for."""
+
     config: PoolConfig
-    rate: RateLimit
+    own: Level
     slots: Slots
     keys: list[_Key]
+    organization: Level | None = None
     out: _Out | None = None
-    models: OrderedDict[str | None, _Model] = field(default_factory=OrderedDict)
+    models_out: dict[str | None, float] = field(default_factory=dict)
     merged_into: _Pool | None = None
 
     @property
@@ -140,16 +135,24 @@ class _Pool:
         """The pool itself, or the one that it became a part of."""
         return self if self.merged_into is None else self.merged_into.current
 
-    def limiters(self, model: str | None) -> list[RateLimit]:
-        known = self.models.get(model) if self.config.assumed == UNKNOWN else self.model(model)
-        return [self.rate] if known is None else [self.rate, known.rate]
+    @property
+    def path(self) -> tuple[Level, ...]:
+        """The levels that a call draws from."""
+        return (self.own,) if self.organization is None else (self.own, self.organization)
 
-    def model(self, name: str | None) -> _Model:
-        if name not in self.models:
-            while len(self.models) >= MODELS_REMEMBERED:
-                self.models.popitem(last=False)
-            self.models[name] = _Model(RateLimit(self.config.assumed))
-        return self.models[name]
+    def limiters(self, model: str | None) -> list[RateLimit]:
+        """What a call of that model must pass."""
+        found = self.own.limiters(model)
+        return found if self.organization is None else found + self.organization.limiters(model)
+
+    def level(self, told: str) -> Level:
+        """Whose limits are meant: of the organisation or the project."""
+        return self.organization if told == "organization" and self.organization is not None else self.own
+
+    def calls_per_second(self) -> float | None:
+        """What the path's limits a minute allow."""
+        rates = [rate for level in self.path if (rate := level.calls_per_second())]
+        return min(rates, default=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +163,8 @@ class Ticket:
     key: _Key
     wanted: Wanted
     at: float
-    reservations: tuple[Reservation, ...]
+    number: int
+    reservations: tuple[tuple[RateLimit, Reservation], ...]
 
     @property
     def named_key(self) -> NamedKey:
@@ -194,6 +198,7 @@ class AllOut:
 
 
 NOTHING_TOLD = Told()
+NO_POOLS: frozenset[str] = frozenset()
 
 Choice: TypeAlias = Ticket | Later | Never | AllOut
 
@@ -201,14 +206,27 @@ Choice: TypeAlias = Ticket | Later | Never | AllOut
 class KeyPools:
     """The state of all pools. Nothing here waits, and nothing is awaited between the decision and the reservation."""
 
-    def __init__(self, pools: Sequence[PoolConfig]) -> None:
+    def __init__(self, pools: Sequence[PoolConfig], organizations: Mapping[str, Limits] | None = None) -> None:
         names = [pool.name for pool in pools]
         if not names or len(set(names)) < len(names):
             raise ConfigurationError("the upstream needs at least one limit pool, and every pool a name of its own")
+        configured = {name: Level(limits) for name, limits in (organizations or {}).items()}
+        for config in pools:
+            if config.organization is not None and config.organization not in configured:
+                raise ConfigurationError(
+                    f"the limit pool {config.name!r} names an unknown organization {config.organization!r}"
+                )
         self._pools = [
-            _Pool(config, RateLimit(config.limits), Slots(config.max_in_flight), [_Key(key) for key in config.keys])
+            _Pool(
+                config,
+                Level(config.limits, config.assumed),
+                Slots(config.max_in_flight),
+                [_Key(key) for key in config.keys],
+                configured.get(config.organization or ""),
+            )
             for config in pools
         ]
+        self._organizations: dict[str, Level] = {}  # by the upstream's id
         self._taken = 0
 
     def take(self, wanted: Wanted, now: float, held: frozenset[str] = frozenset()) -> Choice:
@@ -249,13 +267,11 @@ class KeyPools:
     def finish(self, ticket: Ticket, now: float, *, tokens: int | None = None, told: Told = NOTHING_TOLD) -> None:
         """The call went well. `tokens`: what it used by the upstream's count, None if that isn't known."""
         pool = ticket.pool.current
-        pool.slots.release()
+        pool.slots.release(ticket.number, now, answered=True)
         pool.slots.answered(ticket.at)
         pool.out = ticket.key.out = None
-        model = pool.models.get(ticket.wanted.model)
-        if model is not None:
-            model.out_until = -math.inf
-        for reservation in ticket.reservations:
+        pool.models_out.pop(ticket.wanted.model, None)
+        for _, reservation in ticket.reservations:
             for charge in reservation:
                 charge.meter.admitted()
         cost = ticket.wanted.cost
@@ -267,38 +283,39 @@ class KeyPools:
     def fail(self, ticket: Ticket, fault: Fault, now: float, *, wait: float = 0.0, told: Told = NOTHING_TOLD) -> None:
         """The call failed. `wait`: seconds that the pool takes no call of this model, after a refusal for its rate."""
         pool, key, model = ticket.pool.current, ticket.key, ticket.wanted.model
-        pool.slots.release()
+        pool.slots.release(ticket.number, now)
         self._refund(ticket, fault, now)
+        if fault.kind is not FaultKind.KEY:
+            self._find_owner(ticket, told, now)
+            pool = pool.current
         match fault.kind:
             case FaultKind.RATE_LIMIT:
                 _refused(pool, ticket, fault, wait, now)
             case FaultKind.TOO_LARGE:
-                pool.model(model).rate.observe_refusal(fault.refusal, wait, now)
+                _named_level(pool, fault).learnt(model).observe_refusal(fault.refusal, wait, now)
             case FaultKind.SLOW_DOWN:
-                pool.model(model).rate.hold(now + wait)
+                pool.own.learnt(model).hold(now + wait)
                 for limiter in pool.limiters(model):
                     limiter.slow_down(ticket.at, now)
-            case FaultKind.OVERLOADED | FaultKind.TIMEOUT:
+            case FaultKind.OVERLOADED | FaultKind.TIMEOUT | FaultKind.NOT_SENT | FaultKind.BROKEN | FaultKind.CUT:
                 pause = pool.slots.lost(ticket.at, now)
                 if pause:
-                    pool.model(model).rate.hold(now + pause)
-                key.fail(now)
-            case FaultKind.NOT_SENT | FaultKind.BROKEN | FaultKind.CUT:
+                    pool.own.learnt(model).hold(now + pause)
                 key.fail(now)
             case FaultKind.QUOTA:
                 pool.out = _Out(fault, now + PROBE_EVERY)
             case FaultKind.KEY:
                 key.out = _Out(fault, now + PROBE_EVERY)
             case FaultKind.MODEL:
-                pool.model(model).out_until = now + PROBE_EVERY
+                while len(pool.models_out) >= MODELS_REMEMBERED:
+                    pool.models_out.pop(next(iter(pool.models_out)))
+                pool.models_out[model] = now + PROBE_EVERY
             case _:
                 pass
-        if fault.kind is not FaultKind.KEY:
-            self._find_owner(ticket, told, now)
 
     def abandon(self, ticket: Ticket, now: float, *, sent: bool) -> None:
         """Nobody waits for the call any more. If it was sent it may have been paid, so its reservation stays."""
-        ticket.pool.current.slots.release()
+        ticket.pool.current.slots.release(ticket.number, now)
         if not sent:
             self._settle(ticket, Cost(requests=0), now)
 
@@ -310,7 +327,7 @@ class KeyPools:
             verdict = self._verdict(pool, wanted, now)
             if isinstance(verdict, Never):
                 continue
-            limiters.append(pool.rate)
+            limiters.append(pool.own.rate)
             starts.append(verdict.until if isinstance(verdict, Later) and verdict.sure else now)
         if not starts:
             return now
@@ -326,15 +343,19 @@ class KeyPools:
         return known or allowed
 
     def _verdict(self, pool: _Pool, wanted: Wanted, now: float) -> Admit | Later | Never:
-        own, *learnt = [limiter.decide(wanted.cost, now) for limiter in pool.limiters(wanted.model)]
-        for verdict in (own, *learnt):
+        until, shared = now, False
+        for limiter in pool.limiters(wanted.model):
+            verdict = limiter.decide(wanted.cost, now)
             if isinstance(verdict, Never):
                 return verdict
-        until = max(_until(verdict, now) for verdict in (own, *learnt))
-        shared = frozenset({pool.config.name}) if isinstance(own, Wait) or not pool.slots.free else frozenset()
+            if isinstance(verdict, Wait):
+                until = max(until, verdict.until)
+                shared |= limiter is pool.own.rate
+        free_at = pool.slots.free_at(now, pool.calls_per_second)
+        pools = frozenset({pool.config.name}) if shared or free_at > now else NO_POOLS
         if until > now:
-            return Later(until, sure=True, pools=shared)
-        return Admit() if pool.slots.free else Later(math.inf, sure=False, pools=shared)
+            return Later(until, sure=True, pools=pools)
+        return Admit() if free_at <= now else Later(free_at, sure=False, pools=pools)
 
     def _reserve(self, pool: _Pool, key: _Key, wanted: Wanted, now: float) -> Ticket:
         self._taken += 1
@@ -342,31 +363,49 @@ class KeyPools:
         for out in (pool.out, key.out):
             if out is not None:
                 out.probe_at = now + PROBE_EVERY
-        model = pool.models.get(wanted.model)
-        if model is not None and model.out_until > -math.inf:
-            model.out_until = now + PROBE_EVERY
-        pool.slots.take()
-        reservations = tuple(limiter.reserve(wanted.cost, now) for limiter in pool.limiters(wanted.model))
-        return Ticket(pool, key, wanted, now, reservations)
+        if wanted.model in pool.models_out:
+            pool.models_out[wanted.model] = now + PROBE_EVERY
+        pool.slots.take(self._taken, now)
+        reservations = tuple(
+            (limiter, limiter.reserve(wanted.cost, now)) for limiter in pool.limiters(wanted.model) if limiter.meters
+        )
+        return Ticket(pool, key, wanted, now, self._taken, reservations)
 
     def _learn(self, ticket: Ticket, told: Told, actual: Cost, now: float) -> None:
         """What an answer's headers tell: whose the key is, its limits, and what others have taken of them."""
         self._find_owner(ticket, told, now)
         if not told.limits:
             return
-        pool = ticket.pool.current
-        pool.model(ticket.wanted.model).rate.observe_headers(told.limits, ticket.at, now)
-        for limiter, reservation in zip(pool.limiters(ticket.wanted.model), ticket.reservations, strict=False):
-            for state in told.limits:
+        pool, model = ticket.pool.current, ticket.wanted.model
+        for level in pool.path:
+            states = [state for state in told.limits if pool.level(state.level) is level]
+            if not states:
+                continue
+            learnt = level.learnt(model)
+            if level is not pool.own:
+                self._told_above(pool, model, states, learnt)
+            learnt.observe_headers(states, ticket.at, now)
+            for state in states:
                 if state.bucket:
-                    limiter.observe_sample(reservation, state, actual, now)
+                    for limiter, reservation in ticket.reservations:
+                        if limiter in (level.rate, learnt):
+                            limiter.observe_sample(reservation, state, actual, now)
+
+    def _told_above(self, pool: _Pool, model: str | None, states: Iterable[LimitState], learnt: RateLimit) -> None:
+        """What was assumed of the project until the upstream tells its own, and was told of its organisation, counts there."""
+        if pool.config.assumed == UNKNOWN:
+            return
+        assumed = pool.own.learnt(model)
+        for state in states:
+            assumed.hand_over(state.dimension, learnt)
 
     def _find_owner(self, ticket: Ticket, told: Told, now: float) -> None:
-        """Merges the key's pool with another that draws from the same organisation and project."""
+        """Merges the key's pool with another that draws from the same organisation and project, and joins organisations."""
         if told.owner is None or told.owner == ticket.key.owner:
             return
         ticket.key.owner = told.owner
         pool = ticket.pool.current
+        self._join_organization(pool, told.owner[0], now)
         for other in self._pools:
             if other is not pool and any(key.owner == told.owner for key in other.keys):
                 first, second = sorted((pool, other), key=self._pools.index)
@@ -374,63 +413,74 @@ class KeyPools:
                 self._pools.remove(second)
                 return
 
+    def _join_organization(self, pool: _Pool, identifier: str, now: float) -> None:
+        """The organisation's limits are the pool's from now on, and those of all others that named it."""
+        known = self._organizations.get(identifier)
+        mine = pool.organization
+        if known is None:
+            while len(self._organizations) >= MODELS_REMEMBERED:
+                self._organizations.pop(next(iter(self._organizations)))
+            known = self._organizations[identifier] = mine or Level()
+        if mine is not None and mine is not known:
+            known.absorb(mine, now)
+            for other in self._pools:
+                if other.organization is mine:
+                    other.organization = known
+        pool.organization = known
+
     def _refund(self, ticket: Ticket, fault: Fault, now: float) -> None:
         """Gives back what a failed call can't have used."""
         if fault.kind is FaultKind.NOT_SENT:
             self._settle(ticket, Cost(requests=0), now)
         elif fault.status is not None and 400 <= fault.status < 500:
-            for reservation in ticket.reservations:
+            for _, reservation in ticket.reservations:
                 refund_refusal(reservation, now)
 
     def _settle(self, ticket: Ticket, actual: Cost, now: float) -> None:
-        for reservation in ticket.reservations:
+        for _, reservation in ticket.reservations:
             settle(reservation, actual, now)
 
 
 def _refused(pool: _Pool, ticket: Ticket, fault: Fault, wait: float, now: float) -> None:
     """A refusal for the rate. One that nothing explains slows the pool down: the limit is another, or others use it too."""
-    text, learnt = fault.refusal, pool.model(ticket.wanted.model).rate
-    news = learnt.observe_refusal(text, wait, now)
+    text, model = fault.refusal, ticket.wanted.model
+    level = _named_level(pool, fault)
+    if text is not None and text.family:
+        level.share(model, text.family, now)
+    learnt = level.learnt(model)
     dimension = None if text is None else dimension_of(text)
-    own = None if dimension is None else pool.rate.meters.get(dimension)
+    meters = [limiter.meters[dimension] for limiter in (learnt, level.rate) if dimension in limiter.meters]
+    own_doing = False
+    for meter in meters:
+        own_doing |= text is not None and meter.explains(text.used, now)
+    news = learnt.observe_refusal(text, wait, now)
+    if own_doing:
+        return
+    own = None if dimension is None else level.rate.meters.get(dimension)
     if news and not (own is not None and text is not None and text.limit is not None and own.limit <= text.limit):
         return
-    for limiter in pool.limiters(ticket.wanted.model) if dimension is None else [learnt]:
+    for limiter in pool.limiters(model) if dimension is None else [learnt]:
         limiter.refused(dimension, ticket.at, now)
+
+
+def _named_level(pool: _Pool, fault: Fault) -> Level:
+    """Whose limit a refusal speaks of."""
+    return pool.level("project" if fault.refusal is None else fault.refusal.level)
 
 
 def _merge(pool: _Pool, other: _Pool, now: float) -> None:
     """The other pool's keys, calls and counts become this one's; the smaller limits hold."""
-    pool.rate.absorb(other.rate, now)
-    for name, model in other.models.items():
-        mine = pool.models.get(name)
-        if mine is None:
-            pool.models[name] = model
-        else:
-            mine.rate.absorb(model.rate, now)
-            mine.out_until = max(mine.out_until, model.out_until)
+    pool.own.absorb(other.own, now)
+    for model, until in other.models_out.items():
+        pool.models_out[model] = max(until, pool.models_out.get(model, -math.inf))
     pool.slots.absorb(other.slots)
     pool.keys += other.keys
     pool.out = pool.out or other.out
     other.merged_into = pool
 
 
-def _slowed(pool: _Pool, now: float) -> float:
-    """The least factor that paces any of the pool's models."""
-    limiters = [pool.rate, *(model.rate for model in pool.models.values())]
-    return min(
-        limiter.pace(now) * min((meter.factor for meter in limiter.meters.values()), default=1.0)
-        for limiter in limiters
-    )
-
-
-def _until(verdict: Verdict, now: float) -> float:
-    return verdict.until if isinstance(verdict, Wait) else now
-
-
 def _model_out(pool: _Pool, model: str | None, now: float) -> bool:
-    known = pool.models.get(model)
-    return known is not None and known.out_until > now
+    return pool.models_out.get(model, -math.inf) > now
 
 
 def _all_out(pool: _Pool) -> AllOut:
@@ -444,15 +494,14 @@ def _use(pool: _Pool, now: float) -> PoolUse:
     out = [key for key in pool.keys if key.out is not None]
     details = [f"out: {pool.out.fault.code or pool.out.fault.kind}"] if pool.out is not None else []
     details += [f"{key.named.name} out: {key.out.fault.code or key.out.fault.kind}" for key in out if key.out]
-    details += [f"slowed to {slowed:.0%}"] if (slowed := _slowed(pool, now)) < 1 else []
+    slowed = min(level.slowed(now) for level in pool.path)
+    details += [f"slowed to {slowed:.0%}"] if slowed < 1 else []
+    tightest = tighter(pool.path, now)
     return PoolUse(
         name=pool.config.name,
         keys=tuple(key.named.name for key in pool.keys),
-        limits={
-            dimension: pool.rate.meters[dimension].limit if dimension in pool.rate.meters else None
-            for dimension in DIMENSIONS
-        },
-        used=pool.rate.used(now),
+        limits={dimension: tightest[dimension][0] if dimension in tightest else None for dimension in DIMENSIONS},
+        used={dimension: used for dimension, (_, used) in tightest.items()},
         in_flight=pool.slots.in_flight,
         healthy=pool.out is None and len(out) < len(pool.keys),
         detail="; ".join(details),

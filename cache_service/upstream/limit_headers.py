@@ -4,7 +4,7 @@
 
 `reset` is the time until nothing is used any more, not a wait. With a leaky bucket it is used * period / limit, and that is
 how the period is found: 10000, 9999 and 8.64s are a limit a *day*, in the same header as a minute's. -1 and 0 mean nothing.
-Of an organisation's limit and its project's, the smaller one is told.
+Names with `project-` are of the key's project, the others of its organisation.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from datetime import datetime
 from typing import TypeAlias
 
 from cache_service.upstream.meter import DAY, MINUTE, Dimension
-from cache_service.upstream.wording import parse_date, parse_duration
+from cache_service.upstream.wording import LevelName, parse_date, parse_duration
 
-_NAMES: tuple[tuple[str, Dimension], ...] = (
-    ("requests", "requests"),
-    ("project-requests", "requests"),
-    ("images", "images"),
-    ("input-images", "images"),
-    ("project-images", "images"),
-    ("project-input-images", "images"),
-    ("tokens", "tokens"),
-    ("project-tokens", "tokens"),
+_NAMES: tuple[tuple[str, Dimension, LevelName], ...] = (
+    ("requests", "requests", "organization"),
+    ("project-requests", "requests", "project"),
+    ("images", "images", "organization"),
+    ("input-images", "images", "organization"),
+    ("project-images", "images", "project"),
+    ("project-input-images", "images", "project"),
+    ("tokens", "tokens", "organization"),
+    ("project-tokens", "tokens", "project"),
 )
 EXACT = 0.02
 """How far `reset` may be from the bucket's own arithmetic; the figures are rounded."""
@@ -39,12 +39,13 @@ Owner: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """One limit. bucket: `used` is the level of a leaky bucket, else what a window has counted."""
+    """One limit. bucket: `used` is the level of a leaky bucket, else what a window has counted. level: whose it is."""
 
     dimension: Dimension
     limit: float
     used: float
     bucket: bool
+    level: LevelName = "organization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,16 @@ class Told:
 
 def read_told(headers: Mapping[str, str]) -> Told:
     """What the headers tell. headers: names in lower case."""
-    states: dict[Dimension, LimitState] = {}
-    for name, dimension in _NAMES:
+    states: dict[tuple[str, Dimension], LimitState] = {}
+    for name, dimension, level in _NAMES:
         if f"x-ratelimit-limit-{name}" not in headers:
             continue
-        state = _state(headers, name, dimension)
-        if state is not None and (state.dimension not in states or state.limit < states[state.dimension].limit):
-            states[state.dimension] = state
+        state = _state(headers, name, dimension, level)
+        if state is None:
+            continue
+        known = states.get((level, state.dimension))
+        if known is None or state.limit < known.limit:
+            states[level, state.dimension] = state
     organization = headers.get("openai-organization", "")
     owner = (organization, headers.get("openai-project", "")) if organization else None
     return Told(owner, tuple(states.values()))
@@ -85,7 +89,7 @@ def period_of(limit: float, used: float, reset: float) -> tuple[float, bool] | N
     return (MINUTE, False) if MINUTE / 2 <= reset * limit / used <= MINUTE * 1.5 else None
 
 
-def _state(headers: Mapping[str, str], name: str, dimension: Dimension) -> LimitState | None:
+def _state(headers: Mapping[str, str], name: str, dimension: Dimension, level: LevelName) -> LimitState | None:
     limit = _number(headers.get(f"x-ratelimit-limit-{name}", ""))
     remaining = _number(headers.get(f"x-ratelimit-remaining-{name}", ""))
     reset = _seconds(headers.get(f"x-ratelimit-reset-{name}", ""), headers)
@@ -101,7 +105,7 @@ def _state(headers: Mapping[str, str], name: str, dimension: Dimension) -> Limit
         if dimension != "requests":
             return None
         dimension = "requests_per_day"
-    return LimitState(dimension, limit, limit - remaining, bucket)
+    return LimitState(dimension, limit, limit - remaining, bucket, level)
 
 
 def _number(text: str) -> float | None:

@@ -1,24 +1,25 @@
 """The pools of one process: calls queue here for capacity and are woken when it is theirs.
 
-Order: larger priority first, then the earlier deadline, then who came first. Calls that can go to the same pools never pass
-each other; a call that can use what an older one can't may go first, but once the older has waited `PASSING` seconds its
+The order is `line`'s. Of calls that can go to the same pools a later one passes only where it is smaller, fits, and all before it
+can bear it; a call that can use what an older one can't may go first, but once the older has waited `PASSING` seconds its
 pools are held for it. Several processes need one holder that they share; this is the place for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import bisect
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cache_service.errors import CapacityExceeded
-from cache_service.upstream.base import Cost, PoolUse
+from cache_service.upstream.base import PoolUse
 from cache_service.upstream.key_pool import NOTHING_TOLD, AllOut, KeyPools, Later, Ticket, Wanted
 from cache_service.upstream.limit_headers import Told
+from cache_service.upstream.line import Line, Waiting, let_pass, may_pass, smaller
 from cache_service.upstream.meter import ROUNDING
 from cache_service.upstream.rate_limit import Never
 from cache_service.upstream.retry import Fault
@@ -28,6 +29,8 @@ Sleep: TypeAlias = Callable[[float], Awaitable[object]]
 
 PASSING = 10.0
 """Seconds that others may go before a call that waits."""
+LOOK_AHEAD = 4
+"""So many calls behind the first of their kind are looked at for a smaller one that fits: a large one leaves 2 % of a limit unused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +41,15 @@ class Place:
     deadline: float
     number: int
 
-    @property
-    def order(self) -> tuple[int, float, int]:
-        """Sorts the queue."""
-        return (-self.priority, self.deadline, self.number)
-
 
 @dataclass(slots=True, eq=False)
-class _Waiter:
-    wanted: Wanted
-    place: Place
-    since: float
-    granted: asyncio.Future[Ticket] = field(repr=False)
-
-    @property
-    def kind(self) -> tuple[str | None, frozenset[str]]:
-        return (self.wanted.model, self.wanted.excluded)
+class _Waiter(Waiting):
+    wanted: Wanted = field(kw_only=True)
+    since: float = field(kw_only=True)
+    granted: asyncio.Future[Ticket] = field(kw_only=True, repr=False)
 
     def expired(self, now: float) -> bool:
-        return self.place.deadline <= now + ROUNDING
+        return self.deadline <= now + ROUNDING
 
 
 class CallsOut(Exception):
@@ -76,7 +69,7 @@ class CapacityQueue:
         self._max_queued = max_queued
         self._clock = clock
         self._sleep = sleep
-        self._queue: list[_Waiter] = []  # sorted
+        self._queue: Line[_Waiter] = Line()
         self._numbers = itertools.count()
         self._changed = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -94,8 +87,18 @@ class CapacityQueue:
         now = self._clock()
         if not again:
             self._refuse_if_hopeless(wanted, place, now)
-        waiter = _Waiter(wanted, place, now, asyncio.get_running_loop().create_future())
-        bisect.insort(self._queue, waiter, key=_order)
+        waiter = _Waiter(
+            place.number,
+            place.priority,
+            place.deadline,
+            wanted.cost,
+            (wanted.model, wanted.excluded),
+            again,
+            wanted=wanted,
+            since=now,
+            granted=asyncio.get_running_loop().create_future(),
+        )
+        self._queue.join(waiter)
         self._dispatch()
         if not waiter.granted.done():
             self._keep_pumping()
@@ -138,8 +141,7 @@ class CapacityQueue:
             self._pump = None
 
     def _refuse_if_hopeless(self, wanted: Wanted, place: Place, now: float) -> None:
-        before = bisect.bisect(self._queue, place.order, key=_order)
-        ahead = _total(waiter.wanted.cost for waiter in self._queue[:before])
+        ahead = self._queue.ahead(self._queue.place_of(place.priority, place.deadline, wanted.cost))
         start = self._pools.earliest(wanted, ahead, now)
         if start > place.deadline or now >= place.deadline:
             raise CapacityExceeded("the limit pools can't admit the call before its deadline", retry_after=start - now)
@@ -152,23 +154,32 @@ class CapacityQueue:
         """Gives out what there is. Returns when more can be there by the passing of time alone."""
         now = self._clock()
         wake = math.inf
-        kinds = len({waiter.kind for waiter in self._queue})
-        blocked: set[tuple[str | None, frozenset[str]]] = set()
+        blocked: dict[Hashable, list[_Waiter]] = {}  # those that don't fit, by kind
+        seen: Counter[Hashable] = Counter()  # of the same kind behind the first of those
+        exhausted = 0
         held: frozenset[str] = frozenset()
-        for waiter in tuple(self._queue):
-            if waiter.kind in blocked or waiter.granted.done() or waiter.expired(now):
+        for waiter in self._queue:
+            if exhausted == self._queue.kinds:
+                break
+            before = blocked.get(waiter.kind)
+            if before is not None:
+                seen[waiter.kind] += 1
+                exhausted += seen[waiter.kind] == LOOK_AHEAD
+            if waiter.granted.done() or waiter.expired(now) or not _may_try(waiter, before):
                 continue
             choice = self._pools.take(waiter.wanted, now, held)
-            if not isinstance(choice, Later) or (choice.sure and choice.until > waiter.place.deadline):
-                self._queue.remove(waiter)
+            if not isinstance(choice, Later) or (choice.sure and choice.until > waiter.deadline):
+                for passed in before or ():
+                    let_pass(waiter, passed)
+                self._queue.leave(waiter, went=isinstance(choice, Ticket))
                 self._answer(waiter, choice, now)
                 continue
-            blocked.add(waiter.kind)
             wake = min(wake, choice.until)
-            if now - waiter.since >= PASSING:
-                held |= choice.pools
-            if len(blocked) == kinds:
-                break
+            if before is None:
+                blocked[waiter.kind] = before = []
+                if now - waiter.since >= PASSING:
+                    held |= choice.pools
+            before.append(waiter)
         return wake
 
     def _answer(self, waiter: _Waiter, choice: Ticket | Later | Never | AllOut, now: float) -> None:
@@ -202,7 +213,7 @@ class CapacityQueue:
             while self._queue:
                 self._changed.clear()
                 self._drop_expired()
-                wake = min(self._dispatch(), min((waiter.place.deadline for waiter in self._queue), default=math.inf))
+                wake = min(self._dispatch(), min((waiter.deadline for waiter in self._queue), default=math.inf))
                 if self._queue:
                     await self._wait(wake - self._clock())
         except Exception as error:
@@ -215,7 +226,8 @@ class CapacityQueue:
             if waiter.expired(now) and not waiter.granted.done():
                 waited = f"no capacity before the deadline, after {now - waiter.since:.1f} s in the queue"
                 waiter.granted.set_exception(CapacityExceeded(waited))
-        self._queue = [waiter for waiter in self._queue if not waiter.granted.done()]
+            if waiter.granted.done():
+                self._queue.leave(waiter)
 
     async def _wait(self, seconds: float) -> None:
         changed = asyncio.ensure_future(self._changed.wait())
@@ -231,27 +243,20 @@ class CapacityQueue:
     def _withdraw(self, waiter: _Waiter) -> None:
         """The waiter was cancelled; a ticket that it was just granted goes back."""
         if waiter in self._queue:
-            self._queue.remove(waiter)
+            self._queue.leave(waiter)
             self._changed.set()
         elif waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
             self.abandon(waiter.granted.result(), sent=False)
 
     def _refuse_all(self, error: Exception) -> None:
-        for waiter in self._queue:
+        for waiter in self._queue.clear():
             if not waiter.granted.done():
                 waiter.granted.set_exception(error)
-        self._queue.clear()
         self._changed.set()
 
 
-def _order(waiter: _Waiter) -> tuple[int, float, int]:
-    return waiter.place.order
-
-
-def _total(costs: Iterable[Cost]) -> Cost:
-    requests = images = tokens = 0
-    for cost in costs:
-        requests += cost.requests
-        images += cost.images
-        tokens += cost.tokens
-    return Cost(requests=requests, images=images, tokens=tokens)
+def _may_try(waiter: _Waiter, before: list[_Waiter] | None) -> bool:
+    """Whether it is the call's turn, those of its kind before it not fitting yet."""
+    if before is None:
+        return True
+    return smaller(waiter.cost, before[-1].cost) and all(may_pass(waiter, passed) for passed in before)

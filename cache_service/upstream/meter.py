@@ -7,7 +7,8 @@ Three things are kept, and a call waits for the latest:
    known of the limit is wrong, or others use it too.
 2. *Window*: what was sent in the last minute. Pacing alone holds L a minute for single units; a call of several (n pictures,
    thousands of tokens) goes as one, and only the window keeps those to L in *every* half-open minute, too. So it doesn't
-   matter whether the upstream counts with a leaky bucket, a fixed minute of its own clock or a sliding one.
+   matter whether the upstream counts with a leaky bucket, a fixed minute of its own clock or a sliding one. What is still an
+   estimate may have been more: the window keeps some standard deviations free, as far as estimates have been off so far.
 3. *Mirror* of the upstream's own bucket (capacity L, leaking L/60 a second): it also holds what others took from it, learnt
    from the text of a refusal, whose wait it reproduces, (used + requested - L) * 60 / L, and from headers.
 
@@ -20,6 +21,7 @@ guard/(60+guard) * L more stay under L + 1. (One second's worth, L/60, would let
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -37,18 +39,32 @@ GRAIN = 0.05
 ROUNDING = 1e-6
 """A time this close counts as reached: sums of floats must not send a waiter to sleep again for nothing."""
 CUT = 0.04
-REGAIN = 0.0004
+REGAIN = 0.00035
 """AIMD of the factor, by refusal and by admission: in balance at one refusal in a hundred admissions, whatever the limit is."""
 LEAST_FACTOR = 0.2
+USUAL = 0.05
+"""Weight of the last call in what a call usually takes."""
+ERRS = 0.02
+"""Weight of the last call in how far estimates are off."""
+CAUTION, MOST_CAUTION = 1.5, 3.0
+"""Standard deviations that the window keeps free for estimates that turn out to have been too low; the least and the most."""
+MORE_CAUTION = 0.25
+LESS_CAUTION = 0.0008
+"""By refusal that such an estimate explains, and by admission: in balance at three refusals in a thousand admissions."""
+EXPLAINED = 3.0
+"""Standard deviations by which the upstream's count may be above ours for nobody else to be at work."""
+LARGEST_MARGIN = 0.1
+"""Of the limit."""
 
 
 @dataclass(slots=True)
 class _Row:
-    """Units sent between `first` and `last`, at most GRAIN apart."""
+    """Units sent between `first` and `last`, at most GRAIN apart. doubt: variance of those that are estimates yet."""
 
     first: float
     last: float
     units: int
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +76,7 @@ class Charge:
     row: _Row
     at: float
     units: int
+    doubt: float
     interval: float
     level: float
     spare: float
@@ -78,11 +95,15 @@ class Meter:
         self._next = float("-inf")  # GCRA's theoretical arrival time
         self._rows: deque[_Row] = deque()
         self._sent = 0  # units in the rows
+        self._doubt = 0.0  # variance in the rows
+        self._caution = CAUTION
+        self._error = 0.0  # mean square of the estimates' relative errors
         self._level = 0.0  # of the mirror, at `_level_at`
         self._level_at = float("-inf")
         self._spare = 0.0  # what could have leaked in all while nothing was there
         self._learnt = 0.0  # what was added to the level in all because others had taken it
         self._sampled_at = float("-inf")
+        self._usual = 0.0  # units of one call
         self.cut_at = float("-inf")
         self.factor = 1.0
         self.set_limit(limit)
@@ -107,28 +128,46 @@ class Meter:
         return max(paced, mirrored, self._room_at(units, now))
 
     def at_once(self, units: int) -> float:
-        """Units that the pacing lets go together, in calls of that size: of calls larger than its burst, two.
+        """Units that the pacing lets go together: its burst; in calls that are larger, two of them or five seconds' worth.
 
-        The window holds up such a call until it fits as a whole; without the second one that time would be lost each time.
+        The window holds up such a call until it fits as a whole; without more to go at once that time would be lost each time.
         """
-        return self.burst if units <= self.burst else 2.0 * units
+        return self.burst if units <= self.burst else max(2.0 * units, self.capacity / 12)
+
+    @property
+    def calls_per_second(self) -> float | None:
+        """How many calls of the usual size a limit a minute lets through; None of a limit a day."""
+        return None if self._period > MINUTE else 1.0 / (self.interval * max(1.0, self._usual))
 
     def charge(self, dimension: Dimension, units: int, now: float, pace: float = 1.0) -> Charge:
         """Takes the units at `now`, whether they were allowed or not. pace: a further factor of the pacing, up to 1."""
         interval = self.interval / (self.factor * pace)
+        self._usual += (units - self._usual) * (USUAL if self._usual else 1.0)
         self._next = max(self._next, now) + units * interval
         self._drain(now)
         self._level += units
+        doubt = self._error * units * units
         if self._rows and now - self._rows[-1].first <= GRAIN:
-            self._rows[-1].last = now
-            self._rows[-1].units += units
+            row = self._rows[-1]
+            row.last = now
         else:
             self._forget(now)
-            self._rows.append(_Row(now, now, units))
+            row = _Row(now, now, 0)
+            self._rows.append(row)
+        row.units += units
+        row.doubt += doubt
         self._sent += units
-        return Charge(
-            dimension, self, self._rows[-1], now, units, interval, self._level, self._spare, self._learnt
-        )  # fmt: skip
+        self._doubt += doubt
+        return Charge(dimension, self, row, now, units, doubt, interval, self._level, self._spare, self._learnt)
+
+    def settled(self, charge: Charge, used: int, now: float) -> None:
+        """The charge was an estimate; from now on it is known."""
+        self._forget(now)
+        if charge.row.last + self._window > now:
+            charge.row.doubt -= charge.doubt
+            self._doubt -= charge.doubt
+        if used:
+            self._error += ((used / charge.units - 1) ** 2 - self._error) * ERRS
 
     def give_back(self, charge: Charge, units: int, now: float) -> None:
         """Undoes a part of a charge, as if it had not been taken.
@@ -189,9 +228,23 @@ class Meter:
             self.cut_at = now
             self.factor = max(LEAST_FACTOR, self.factor - CUT)
 
+    def explains(self, used: float | None, now: float) -> bool:
+        """Whether estimates that were too low may be all there is to a refusal: we have sent what the upstream counts, nearly.
+
+        Then more of the window is kept free from now on.
+        """
+        if used is None or not self._error:
+            return False
+        self._forget(now)
+        if used > self._sent + EXPLAINED * math.sqrt(max(0.0, self._doubt)):
+            return False
+        self._caution = min(MOST_CAUTION, self._caution + MORE_CAUTION)
+        return True
+
     def admitted(self, share: float = REGAIN) -> None:
         """A call was admitted."""
         self.factor = min(1.0, self.factor + share)
+        self._caution = max(CAUTION, self._caution - LESS_CAUTION)
 
     def absorb(self, other: Meter, now: float) -> None:
         """Both meters counted one and the same limit: together they hold what each of them has sent."""
@@ -199,6 +252,8 @@ class Meter:
             meter.used(now)
         self._rows = deque(sorted((*self._rows, *other._rows), key=lambda row: row.last))
         self._sent += other._sent
+        self._doubt += other._doubt
+        self._error = max(self._error, other._error)
         self._level, self._level_at = self._level_now(now) + other._level_now(now), now
         self._next = max(self._next, other._next)
         self.factor = min(self.factor, other.factor)
@@ -213,6 +268,9 @@ class Meter:
     def _room_at(self, units: int, now: float) -> float:
         self._forget(now)
         excess = self._sent + units - self.capacity
+        if self._error:
+            margin = self._caution * math.sqrt(max(0.0, self._doubt) + self._error * units * units)
+            excess += min(margin, LARGEST_MARGIN * self.capacity, self.capacity - units)
         if excess <= 0:
             return now
         for row in self._rows:
@@ -223,7 +281,9 @@ class Meter:
 
     def _forget(self, now: float) -> None:
         while self._rows and self._rows[0].last + self._window <= now + ROUNDING:
-            self._sent -= self._rows.popleft().units
+            row = self._rows.popleft()
+            self._sent -= row.units
+            self._doubt -= row.doubt
 
     def _level_now(self, now: float) -> float:
         if self._level == 0.0:

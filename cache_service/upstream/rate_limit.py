@@ -202,6 +202,12 @@ class RateLimit:
         self._pace, self._slowed_at = min(self.pace(now), other.pace(now)), now
         self._doubt_at = min(self._doubt_at, other._doubt_at)
 
+    def hand_over(self, dimension: Dimension, to: RateLimit) -> None:
+        """What was assumed, not learnt, of a dimension is `to`'s to count and to set right, where that has no count of its own."""
+        if dimension in self.meters and dimension not in self._learnt:
+            meter = self.meters.pop(dimension)
+            to.meters.setdefault(dimension, meter)
+
     def used(self, now: float) -> Mapping[str, float]:
         """Units by dimension that count against the limits now."""
         return {dimension: meter.used(now) for dimension, meter in self.meters.items()}
@@ -240,6 +246,7 @@ def settle(reservation: Reservation, actual: Cost, now: float) -> None:
     """Gives back what was reserved and not used, and charges what was used beyond."""
     for charge in reservation:
         used = spent(actual, charge.dimension)
+        charge.meter.settled(charge, used, now)
         if used < charge.units:
             charge.meter.give_back(charge, charge.units - used, now)
         elif used > charge.units:

@@ -14,8 +14,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Literal, TypeAlias
 
 from cache_service.upstream.meter import Dimension
+
+LevelName: TypeAlias = Literal["organization", "project"]
 
 LONGEST_WAIT = 86_400.0
 """Seconds. The longest limits are daily; a larger figure is an error, and would close a pool for ever."""
@@ -26,6 +29,8 @@ _WHAT = re.compile(r"\bon ([a-z][a-z -]{0,40}?) per (min|day)", re.IGNORECASE)
 _LIMIT = re.compile(r"\bLimit:? " + _NUMBER)
 _USED = re.compile(r"\bUsed:? " + _NUMBER)
 _REQUESTED = re.compile(r"\bRequested:? " + _NUMBER)
+_FAMILY = re.compile(r"\(for limit ([\w.-]{1,64})\)")
+_PROJECT = re.compile(r"\bin project\b", re.IGNORECASE)
 _TRY_AGAIN = re.compile(r"\btry again in ([\d.]+[a-zµ]+(?:[\d.]+[a-zµ]+)*)", re.IGNORECASE)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -34,13 +39,18 @@ _DIMENSIONS: tuple[tuple[str, Dimension], ...] = (("token", "tokens"), ("image",
 
 @dataclass(frozen=True, slots=True)
 class RefusalText:
-    """What a 429 says in words: which dimension, over which period ("min" or "day"), and the state of the upstream's bucket."""
+    """What a 429 says in words: which dimension, over which period ("min" or "day"), and the state of the upstream's bucket.
+
+    level: whose limit it is. family: the name of the limit that several models share, empty where none is told.
+    """
 
     dimension: Dimension
     period: str
     limit: float | None = None
     used: float | None = None
     requested: float | None = None
+    level: LevelName = "organization"
+    family: str = ""
 
 
 def parse_refusal(message: str) -> RefusalText | None:
@@ -52,8 +62,15 @@ def parse_refusal(message: str) -> RefusalText | None:
     dimension = next((name for word, name in _DIMENSIONS if word in what[1].lower()), None)
     if dimension is None:
         return None
+    family = _FAMILY.search(text)
     return RefusalText(
-        dimension, what[2].lower(), _number(_LIMIT, text), _number(_USED, text), _number(_REQUESTED, text)
+        dimension,
+        what[2].lower(),
+        _number(_LIMIT, text),
+        _number(_USED, text),
+        _number(_REQUESTED, text),
+        "project" if _PROJECT.search(text) else "organization",
+        family[1] if family else "",
     )
 
 

@@ -519,11 +519,11 @@ async def test_calls_go_in_the_order_of_priority_deadline_and_arrival() -> None:
 
     await body_of(upstream, image())
     waiting = [
-        go("bulk", priority=-1, deadline=50.0), go("late", deadline=500.0), go("first", deadline=400.0),
-        go("second", deadline=400.0), go("urgent", priority=1, deadline=600.0),
+        go("bulk", priority=-1, deadline=50.0), go("next", deadline=500.0), go("late", deadline=500.0),
+        go("first", deadline=400.0), go("second", deadline=400.0), go("urgent", priority=1, deadline=600.0),
     ]  # fmt: skip
     await asyncio.gather(*waiting)
-    assert order == ["urgent", "first", "second", "late", "bulk"]
+    assert order == ["urgent", "next", "first", "late", "second", "bulk"]  # late came second: one may pass it
 
 
 @virtual
@@ -550,7 +550,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_before_waiting() -> None
     with pytest.raises(CapacityExceeded) as refused:
         await body_of(upstream, image(deadline=11.0))
     assert virtual_now() == 0.0
-    assert refused.value.retry_after == pytest.approx(12.05, abs=0.3)
+    assert refused.value.retry_after == pytest.approx(24.1, abs=0.6)  # nobody is passed by who comes second
     await asyncio.gather(*waiting)
     assert virtual_now() == pytest.approx(4 * 12.05, abs=0.3)
     with pytest.raises(CapacityExceeded):

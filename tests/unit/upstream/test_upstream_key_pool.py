@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cache_service.errors import ConfigurationError
@@ -216,7 +218,9 @@ def test_random_model_names_fill_no_memory() -> None:
     pools = KeyPools([pool()])
     for number in range(1_000):
         pools.fail(taken(pools, Wanted(Cost(), f"model-{number}")), fault(FaultKind.MODEL, 404), 0.0)
-    assert len(pools._pools[0].models) == MODELS_REMEMBERED
+        pools.fail(taken(pools, Wanted(Cost(), f"model-{number}")), fault(FaultKind.SLOW_DOWN, 429), 0.0)
+    (own,) = pools._pools
+    assert len(own.models_out) == len(own.own._models) == MODELS_REMEMBERED
 
 
 def test_a_keys_secret_is_in_no_text() -> None:
@@ -329,9 +333,99 @@ def test_slow_down_paces_the_pool() -> None:
 
 def test_a_spell_of_losses_pauses_the_model() -> None:
     pools = KeyPools([pool()])
-    for second in range(4):
+    for second in range(7):
         pools.fail(taken(pools, now=float(second)), fault(FaultKind.OVERLOADED, 503), second + 0.5)
-    choice = pools.take(IMAGE, 3.6)
+    choice = pools.take(IMAGE, 6.6)
     assert isinstance(choice, Later)
-    assert choice.until == 4.5
-    taken(pools, now=4.5)
+    assert choice.until == 7.5
+    taken(pools, now=7.5)
+
+
+# --- an organisation above its projects ------------------------------------------------------------------------------
+
+
+def told_by(level: str, limit: float, used: float, project: str) -> Told:
+    return Told(("org-1", project), (LimitState("images", limit, used, True, level),))  # type: ignore[arg-type]
+
+
+def test_pools_of_one_configured_organisation_share_its_limit() -> None:
+    """Each project may use 50, both together 60."""
+    config = [replace(pool(name, limits=Limits(images=50)), organization="acme") for name in ("a", "b")]
+    pools = KeyPools(config, {"acme": Limits(images=60)})
+    for second in range(60):
+        taken(pools, now=float(second) * 1.005)
+    assert isinstance(pools.take(IMAGE, 60.0), Later)
+
+
+def test_an_organisation_that_is_not_configured_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="acme"):
+        KeyPools([replace(pool(), organization="acme")])
+
+
+def test_pools_that_name_the_same_organisation_share_what_is_told_of_it() -> None:
+    """From the first answer of each: it takes both projects, or none, to be within the organisation's five a minute."""
+    pools = KeyPools([pool("a"), pool("b")])
+    first, second = taken(pools), taken(pools)
+    pools.finish(first, 1.0, told=told_by("organization", 5, 2, "p1"))
+    pools.finish(second, 1.0, told=told_by("organization", 5, 2, "p2"))
+    assert len(pools.use(1.0)) == 2
+    choice = pools.take(IMAGE, 1.0)
+    while isinstance(choice, Ticket):
+        choice = pools.take(IMAGE, 1.0)
+    assert isinstance(choice, Later)
+    assert choice.until > 6  # whichever pool
+
+
+def test_a_projects_limit_is_its_own() -> None:
+    pools = KeyPools([pool("a"), pool("b")])
+    first, second = taken(pools), taken(pools)
+    pools.finish(first, 1.0, told=told_by("project", 1, 0.5, "p1"))
+    pools.finish(second, 1.0, told=told_by("project", 1_000, 1, "p2"))
+    for _ in range(10):
+        pools.take(IMAGE, 1.0)
+    by_name = {use.name: use for use in pools.use(1.0)}
+    assert by_name["a"].limits["images"] == 1
+    assert by_name["b"].limits["images"] == 1_000
+    assert by_name["b"].used["images"] > 5  # its burst; of one a minute none could go
+
+
+def test_a_refusal_in_the_organisations_name_holds_for_all_its_projects() -> None:
+    pools = KeyPools([pool("a"), pool("b")])
+    first, second = taken(pools), taken(pools)
+    pools.finish(first, 1.0, told=Told(("org-1", "p1")))
+    text = RefusalText("images", "min", 5, 5, 1, "organization")
+    refused = fault(FaultKind.RATE_LIMIT, 429, refusal=text)
+    pools.fail(second, refused, 1.0, wait=12.0, told=Told(("org-1", "p2")))
+    choice = pools.take(IMAGE, 1.0)
+    assert isinstance(choice, Later)
+    assert choice.until == pytest.approx(13.0)
+
+
+def test_a_refusal_in_a_projects_name_leaves_the_others_alone() -> None:
+    pools = KeyPools([pool("a"), pool("b")])
+    first, second = taken(pools), taken(pools)
+    pools.finish(first, 1.0, told=Told(("org-1", "p1")))
+    text = RefusalText("images", "min", 5, 5, 1, "project")
+    refused = fault(FaultKind.RATE_LIMIT, 429, refusal=text)
+    pools.fail(second, refused, 1.0, wait=12.0, told=Told(("org-1", "p2")))
+    assert taken(pools, now=1.0).pool_name == first.pool_name
+
+
+def test_models_of_one_shared_limit_are_counted_together_once_a_refusal_names_it() -> None:
+    pools = KeyPools([pool()])
+    text = RefusalText("images", "min", 5, 5, 1, "organization", "gpt-image")
+    other = Wanted(Cost(1, 1, 0), "gpt-image-2.5-flare")
+    tickets = [taken(pools), taken(pools, other)]
+    for ticket in tickets:
+        pools.fail(ticket, fault(FaultKind.RATE_LIMIT, 429, refusal=text), 0.1, wait=1.0)
+    taken(pools, now=15.0)
+    assert isinstance(pools.take(other, 15.0), Later)
+
+
+def test_two_configured_organisations_that_turn_out_to_be_one_share_the_smaller_limit() -> None:
+    config = [replace(pool(name), organization=name) for name in ("a", "b")]
+    pools = KeyPools(config, {"a": Limits(images=60), "b": Limits(images=5)})
+    first, second = taken(pools), taken(pools)
+    pools.finish(first, 1.0, told=Told(("org-1", "p1")))
+    pools.finish(second, 1.0, told=Told(("org-1", "p2")))
+    assert {use.limits["images"] for use in pools.use(1.0)} == {5}

@@ -28,7 +28,7 @@ def headers(name: str, limit: object, remaining: object, reset: object, **more: 
         (headers("requests", 10000, 9999, "8.64s"), LimitState("requests_per_day", 10000, 1, True)),
         (headers("tokens", 30000, 15000, "30s"), LimitState("tokens", 30000, 15000, True)),
         (headers("input-images", 5, 4, "12s"), LimitState("images", 5, 1, True)),
-        (headers("project-tokens", 1000, 500, 30), LimitState("tokens", 1000, 500, True)),
+        (headers("project-tokens", 1000, 500, 30), LimitState("tokens", 1000, 500, True, "project")),
         (headers("requests", 500, 250, "45s"), LimitState("requests", 500, 250, False)),
         (headers("requests", 500, 250, "6h0m0s"), LimitState("requests_per_day", 500, 250, False)),
         (headers("requests", 60, 30, "2026-11-25T10:00:30Z", date="Wed, 25 Nov 2026 10:00:00 GMT"),
@@ -65,9 +65,17 @@ def test_the_owner_is_the_organisation_and_its_project() -> None:
     assert read_told({"openai-project": "p"}).owner is None
 
 
-def test_of_an_organisation_and_its_project_the_smaller_limit_is_told() -> None:
+def test_an_organisations_limit_and_its_projects_are_told_apart() -> None:
     both = headers("requests", 10_000, 9_000, "6s") | headers("project-requests", 60, 59, "1s")
-    assert read_told(both).limits == (LimitState("requests", 60, 1, True),)
+    assert read_told(both).limits == (
+        LimitState("requests", 10_000, 1_000, True),
+        LimitState("requests", 60, 1, True, "project"),
+    )
+
+
+def test_of_two_names_for_one_limit_the_smaller_is_taken() -> None:
+    both = headers("images", 50, 49, "1.2s") | headers("input-images", 20, 19, "3s")
+    assert read_told(both).limits == (LimitState("images", 20, 1, True),)
 
 
 @given(limit=st.integers(1, 10**7), share=st.floats(0.0001, 1), period=st.sampled_from([MINUTE, DAY]))

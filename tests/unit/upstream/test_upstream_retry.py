@@ -86,7 +86,7 @@ def test_an_error_without_an_error_object_is_judged_by_its_status(body: bytes) -
 
 def test_the_text_of_a_refusal_gives_the_state_of_the_bucket() -> None:
     fault = fault_of(429, "rate_limit_exceeded", "tokens", TPM)
-    assert fault.refusal == RefusalText("tokens", "min", 30_000, 29_446, 821)
+    assert fault.refusal == RefusalText("tokens", "min", 30_000, 29_446, 821, "organization", "gpt-image")
     assert fault.wait == pytest.approx(0.534)
 
 
