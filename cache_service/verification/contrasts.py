@@ -57,6 +57,10 @@ zip unzip|mount unmount|follow unfollow|block unblock|mute unmute|compress decom
 input output|question answer|parent child|client server|horizontal vertical|above below|over under|north south|east west
 odd even|ascending descending|smooth rough|sharp blunt|sweet bitter|tie untie|load unload|fold unfold|pack unpack|sunrise sunset
 transparent opaque|realistic abstract|indoor outdoor|am pm|vertical horizontal|private public|online offline|single married
+cause effect|prefix suffix|credit debit|good bad|hello goodbye|benign malignant|adult child|adult baby|polite rude|raw cook
+boil raw|single marry|conduct resist|smile frown|lengthen shorten|asset liability|supply demand|wholesale retail|guest host|sender recipient
+winner loser|singular plural|prior next|previous next|oldest newest|biggest smallest|largest smallest|highest lowest|longest shortest
+fastest slowest|tallest shortest|cheapest costliest|heavier lighter|heaviest lightest|freshwater saltwater|synonym antonym|clockwise counterclockwise|clockwise anticlockwise
 """
 
 _MEMBERS: dict[str, set[str]] = {}
@@ -67,10 +71,66 @@ _PAIRS = frozenset(
     frozenset(pair.split()) for line in _OPPOSITES.split("\n") if line for pair in line.split("|")
 )  # fmt: skip
 
+# Before a word these deny it: safe / unsafe, regular / irregular.
+_DENYING = ("un", "in", "im", "il", "ir", "dis", "non", "non-", "de", "mis", "anti", "anti-")
+_DENYING_LONG = ("a",)  # synchronous / asynchronous; only before long words
+_LEAST_DENIED, _LEAST_LONG = 3, 7
+_NOT_DENIED = frozenset(("flammable", "habitable", "valuable", "ravel", "thaw", "loosen"))
+# One for the other before the same rest: hypo-, hyperthyroidism; import, export.
+_PREFIXES = """
+hypo hyper|macro micro|pre post|endo exo|inter intra|in ex|im ex|up down|over under|max min|mono poly|uni bi|sub super|in out|on off
+en de|pro anti|bi tri|di tri|mono di|homo hetero|as des|sym asym
+"""
+# Names of illnesses, drugs and operations: unlike ones are no misspellings of each other.
+_MEDICAL = (
+    "itis", "osis", "emia", "aemia", "oma", "pathy", "ectomy", "otomy", "pril", "olol", "sartan", "statin", "cillin", "cycline",
+    "azole", "mab", "caine", "thyroidism", "tension", "glycemia", "ptyline", "dipine", "profen", "plegia", "algia",
+)  # fmt: skip
+# One for the other after the same rest: careful / careless, employer / employee.
+_ENDINGS = (("ful", "less"), ("er", "ee"), ("or", "ee"))
+_PREFIX_PAIRS = tuple(tuple(pair.split()) for line in _PREFIXES.split("\n") if line for pair in line.split("|"))
+# Of two prompts that are else the same, word for word.
+_RELATIONS = frozenset(
+    frozenset(pair.split())
+    for pair in (
+        "by to|from to|on off|in out|for against|before after|since until|into out|up down|over under|above below|inside outside|"
+        "toward off|toward from|on under|in under|in behind|on behind|front behind|above under|with without|along across"
+    ).split("|")
+)
+
 
 def contrast(one: str, other: str) -> str | None:
-    """What kind of difference it is to put one word for the other, or None if the table knows none."""
-    if frozenset((one, other)) in _PAIRS:
+    """What kind of difference it is to put one word for the other, or None if the tables know none."""
+    if frozenset((one, other)) in _PAIRS or _denies(one, other) or _denies(other, one) or _other_affix(one, other):
         return "opposite"
+    if any(one.endswith(ending) and other.endswith(ending) for ending in _MEDICAL):
+        return "term"
     shared = _MEMBERS.get(one, set()) & _MEMBERS.get(other, set())
     return min(shared) if shared else None
+
+
+def relations_differ(one: str, other: str) -> bool:
+    """Whether two relations ("@on", "@off") exclude each other between the same things."""
+    return frozenset((one.lstrip("@"), other.lstrip("@"))) in _RELATIONS
+
+
+def _denies(one: str, other: str) -> bool:
+    """Whether `other` is `one` with a denying prefix."""
+    if not other.endswith(one) or len(one) < _LEAST_DENIED or one in _NOT_DENIED:
+        return False
+    prefix = other[: -len(one)]
+    return prefix in _DENYING or (prefix in _DENYING_LONG and len(one) >= _LEAST_LONG)
+
+
+def _other_affix(one: str, other: str) -> bool:
+    if one[-2:] == other[-2:]:
+        return any(
+            this.startswith(left) and that.startswith(right) and this[len(left) :] == that[len(right) :]
+            for left, right in _PREFIX_PAIRS
+            for this, that in ((one, other), (other, one))
+        )
+    return one[:2] == other[:2] and any(
+        this.endswith(left) and that.endswith(right) and this[: -len(left)] == that[: -len(right)]
+        for left, right in _ENDINGS
+        for this, that in ((one, other), (other, one))
+    )

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from cache_service.embedding.base import Embedding
 from cache_service.verification import tables
-from cache_service.verification.forms import forms_of, genders_of, tense_of
+from cache_service.verification.forms import forms_of, genders_of, ones_of, tense_of
 from cache_service.verification.scan import Token, clean, collapse, scan
 from cache_service.verification.segments import dependents_attached, joined, order_counts, segments_of
 from cache_service.verification.structure import bindings, structure
@@ -18,8 +18,10 @@ from cache_service.verification.words import canonical, in_two_forms, reads_as_e
 LONGEST = 3_000
 # Marks that can carry meaning in code and formulas; in a picture's prompt they don't.
 _MARKS = re.compile(r"[()\[\]{}/*_~|\\]|-(?=\s?[\d(])|(?<!\w)\.(?=\w)")
+# … unless they stand between words: "actor/actress", "(not stainless steel)".
+_ASIDES = re.compile(r"(?<=[a-z])\s?/\s?(?=[a-z])|(?<!\w)\([A-Za-z][A-Za-z ',]{2,200}\)(?!\w)")
 # Signs that a text is code or a formula, where each letter and its case count.
-_CODE = re.compile(r"[{}=\\_|<>^*\[\]]|\w\(|\(\)|\d\s?[+/*-]\s?\w|\w\s[+*/]\s\w|\b\w\s-\s\w\b")
+_CODE = re.compile(r"[{}=\\_|<>^*\[\]]|\w\(|\(\)|\d\s?[+*]\s?\d|\d[+*/][A-Za-z]\b|\d\s[-/]\s\w|\w\s[+*/]\s\w|\b\w\s-\s\w\b")
 _INDENTED = re.compile(r"^[ \t]+(?=\S)", re.MULTILINE)
 # Quotes, and lines that are indented: here white space is text.
 _SPACE_MATTERS = re.compile(r"[\"`“„«‹「『‘]|(?<!\w)'|\n[ \t]+\S")
@@ -36,8 +38,8 @@ class Facts(TypedDict):
     code: looks like code or a formula; marks: its punctuation; indents: leading white space of lines; ends: the last mark, as ?.!
     numbers, counts, colours, materials: canonical words with the word each stands before. finish: numbers in quality tags.
     cased: words whose capital decides their meaning, as written. names: capitalised words. genders: "his", "her".
-    segments: per comma segment its parts; ordered: their order matters. words: all canonical words, sorted.
-    forms: see `forms_of`. tense: past, future.
+    segments: per comma segment its parts; ordered: their order matters. words: all canonical words, as said.
+    forms: see `forms_of`. ones: see `ones_of`. tense: past, future.
     postures, media: what `structure` took out.
     """
 
@@ -67,6 +69,7 @@ class Facts(TypedDict):
     ordered: bool
     words: list[str]
     forms: dict[str, str]
+    ones: list[str]
     tense: list[str]
     postures: list[str]
     media: list[str]
@@ -77,7 +80,7 @@ def gather(prompt: str, embedding: Embedding) -> Facts:
     text = clean(prompt)
     facts = _nothing_yet()
     facts["whole"] = _digest(text if _SPACE_MATTERS.search(text) else collapse(text))
-    facts["unseen"] = [clean(prompt[start:end]) for start, end in embedding.unknown]
+    facts["unseen"] = [clean(prompt[start:end]).casefold() for start, end in embedding.unknown]
     facts["tail"] = "" if embedding.cut is None else _digest(collapse(clean(prompt[embedding.cut :])))
     if len(text) > LONGEST:
         facts["long"] = True
@@ -121,38 +124,47 @@ def _english(segments: list[list[Token]], facts: Facts) -> None:
         facts["media"] += built.media
         facts["counts"] += bindings(said, None)
         facts["colours"] += bindings(said, tables.COLOURS)
+        facts["ones"] += ones_of(said)
         words += said
     facts["segments"] = dependents_attached(facts["segments"], spoken)
-    facts["words"] = sorted(word for word in words if word[0] != "~")
+    facts["words"] = [word for word in words if word[0] != "~"]
     facts["numbers"] = [word for word in facts["words"] if any(letter.isdigit() for letter in word) and word[0] != "="]
-    facts["negations"] = [word for word in facts["words"] if word in tables.NEGATIONS or word == "@without"]
+    facts["negations"] = sorted(word for word in facts["words"] if word in tables.NEGATIONS or word == "@without")
     facts["ordered"] = order_counts(spoken)
     facts["tense"], facts["genders"] = tense_of(everything), genders_of(everything)
 
 
 def _verbatim(text: str, tokens: list[Token], facts: Facts) -> None:
-    for kind, found in tokens:
+    shouted = len(tokens) > 2 and text.upper() == text
+    for at, (kind, found) in enumerate(tokens):
         if kind in ("quote", "code", "link"):
             facts["verbatim"].append(found)
         elif kind == "symbol":
             facts["symbols"].append(found)
         elif kind == "foreign":
-            facts["foreign"].append(found)
+            facts["foreign"].append(found.casefold())
         elif kind == "word":
             if not found.isascii():
                 facts["accented"].append(found.lower())
-            if found.lower() in tables.CASE_BOUND:
-                facts["cased"].append(found)
+            facts["cased"] += _cased(found, opens=at == 0 or tokens[at - 1].kind == "break", shouted=shouted)
     facts["code"] = _CODE.search(text) is not None
-    facts["marks"] = "".join(_MARKS.findall(text))
+    facts["marks"] = "".join(_MARKS.findall(_ASIDES.sub(" ", text)))
     if "\n" in text:
         facts["indents"] = _INDENTED.findall(text)
     last = _LAST_MARK.search(text)
     facts["ends"] = last.group() if last else ""
 
 
+def _cased(word: str, *, opens: bool, shouted: bool) -> list[str]:
+    """The word with its capital if that decides what it means; a capital at a sentence's beginning says nothing."""
+    lower = word.lower()
+    if lower in tables.ACRONYMS:
+        return [word if word.isupper() and not shouted else lower]
+    return [word] if lower in tables.CASE_BOUND and not shouted and (word == lower or not opens) else []
+
+
 def _as_it_is(token: Token) -> str:
-    return token.text.lower() if token.kind == "word" else f"={token.text}" if token.kind == "quote" else token.text
+    return token.text.casefold() if token.kind in ("word", "foreign") else f"={token.text}" if token.kind == "quote" else token.text
 
 
 def _case_means_something(spoken: list[list[tuple[str, bool]]]) -> bool:
@@ -179,5 +191,5 @@ def _nothing_yet() -> Facts:
     return Facts(
         whole="", long=False, unseen=[], tail="", english=False, plain="", verbatim=[], symbols=[], foreign=[], accented=[],
         code=False, marks="", indents=[], ends="", numbers=[], finish=[], counts=[], colours=[], negations=[], cased=[], names=[],
-        genders=[], segments=[], ordered=False, words=[], forms={}, tense=[], postures=[], media=[],
+        genders=[], segments=[], ordered=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
     )  # fmt: skip

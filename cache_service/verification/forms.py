@@ -34,6 +34,23 @@ def forms_of(words: Sequence[str], turned: frozenset[str]) -> dict[str, str]:
     return found
 
 
+def ones_of(said: Sequence[str]) -> list[str]:
+    """What there is one of, by an article or a number: "a small dog" → dog; not "a cup of", nor what stands behind a relation.
+
+    said: one segment's canonical words.
+    """
+    found = []
+    for at, word in enumerate(said):
+        if word in ("~a", "one", "#1") and (at == 0 or said[at - 1][0] != "@"):
+            end = at + 1
+            while end < len(said) and said[end] in tables.ATTRIBUTES:
+                end += 1
+            after = said[end + 1] if end + 1 < len(said) else "~"
+            if end < len(said) and said[end][0].isalpha() and not after[0].isalpha() and after != "@of":
+                found.append(said[end])
+    return found
+
+
 def tense_of(words: Sequence[str]) -> list[str]:
     """One "past" for each was, were, did, had, one "future" for each will."""
     return ["past" if word in tables.PAST else "future" for word in words if word in tables.PAST | tables.FUTURE]

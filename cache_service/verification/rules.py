@@ -14,10 +14,11 @@ from typing import TypeAlias, cast
 from cache_service.embedding.base import Embedding
 from cache_service.verification import tables
 from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict
-from cache_service.verification.contrasts import contrast
+from cache_service.verification.contrasts import contrast, relations_differ
 from cache_service.verification.facts import Facts, gather
+from cache_service.verification.words import stem
 
-VERSION = "rules-1"
+VERSION = "rules-2"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 
@@ -166,21 +167,81 @@ def contrasting_words(asked: Facts, stored: Facts) -> Verdict | None:
     return None
 
 
+def contrasting_relations(asked: Facts, stored: Facts) -> Verdict | None:
+    """Everything else the same, one relation put for another: lights on / off, a letter by / to the bank."""
+    (one, other) = _left_over(asked, stored)
+    if len(one) == len(other) == 1 and one[0][0] == other[0][0] == "@" and relations_differ(one[0], other[0]):
+        if [w for w in asked["words"] if w != one[0]] == [w for w in stored["words"] if w != other[0]]:
+            return Different(f"opposite {_both(one, other)}")
+    return None
+
+
+def ends_exchanged(asked: Facts, stored: Facts) -> Verdict | None:
+    """The same words, but another thing stands behind the relation: a ball on a box, a box on a ball."""
+    one, other = asked["words"], stored["words"]
+    if one == other or sorted(one) != sorted(other) or any(word[0] == "&" for word in one):
+        return None
+    for relation in tables.DIRECTED.intersection(one):
+        if one.count(relation) == 1:
+            first, second = _behind(relation, one), _behind(relation, other)
+            if first != second and _before(relation, second, one) and _before(relation, first, other):
+                return Different(f"{relation[1:]} {first} / {second}")
+    return None
+
+
+def _behind(relation: str, words: list[str]) -> str:
+    """The first word after the relation that is no attribute; "" if another relation comes first."""
+    for word in words[words.index(relation) + 1 :]:
+        if not word[0].isalpha():
+            return ""
+        if word not in tables.ATTRIBUTES:
+            return word
+    return ""
+
+
+def _before(relation: str, word: str, words: list[str]) -> bool:
+    return words.count(word) == 1 and words.index(word) < words.index(relation)
+
+
+def who_does_it(asked: Facts, stored: Facts) -> Verdict | None:
+    """What bees eat is not what eats bees."""
+    sides = [facts["plain"].split(" ")[:2] for facts in (asked, stored)]
+    if all(side[0] in _ASKING_FOR_ONE for side in sides) and sorted(asked["words"]) == sorted(stored["words"]):
+        helped = [len(side) > 1 and side[1] in tables.DO for side in sides]
+        if helped[0] != helped[1]:
+            return Unsure("who does it")
+    return None
+
+
+_ASKING_FOR_ONE = frozenset(("who", "whom", "what", "which"))
+
+
 def names(asked: Facts, stored: Facts) -> Verdict | None:
     """A name that only one side has, in any spelling."""
     one, other = _left_over(asked, stored)
     for left, named in ((one, asked["names"]), (other, stored["names"])):
-        missing = [word for word in left if word in named]
+        others = {stem(word) for word in (*one, *other) if word not in left}
+        missing = [word for word in left if word in named and stem(word) not in others]
         if missing:
             return Different(f"name {missing[0]}")
     return None
 
 
-def number_and_voice(asked: Facts, stored: Facts) -> Verdict | None:
-    """One dog is not dogs, and a man painting is not a man painted."""
+def one_or_several(asked: Facts, stored: Facts) -> Verdict | None:
+    """One dog is not dogs; what is asked about a dog may be asked about dogs."""
+    if _opens_question(asked) and _opens_question(stored):
+        return None
     for word, one, other in _shared_forms(asked, stored):
         if {one, other} == {"s", "p"}:
+            if word in (asked if one == "s" else stored)["ones"]:
+                return Different(f"count one {word} / several")
             return Unsure(f"singular / plural of {word}")
+    return None
+
+
+def done_or_doing(asked: Facts, stored: Facts) -> Verdict | None:
+    """A man painting is not a man painted."""
+    for word, one, other in _shared_forms(asked, stored):
         for form, met in ((one, other), (other, one)):
             if set(form) <= {"d", "v"} and (met == "g" or ("d" in form and not {*"dv"} & set(met))):
                 return Unsure(f"done / doing of {word}")
@@ -211,8 +272,9 @@ def postures_and_media(asked: Facts, stored: Facts) -> Verdict | None:
         ("medium", asked["media"], stored["media"]),
         ("gender", _his_or_her(asked), _his_or_her(stored)),
     ):
-        if one and other and set(one) != set(other):
-            return Different(f"{what} {_both(one, other)}")
+        if one and other and set(one) != set(other) and "picture" not in (*one, *other):  # which may be any of them
+            rests = "rest" in (*one, *other)
+            return Unsure(f"unmatched word {_both(one, other)}") if rests else Different(f"{what} {_both(one, other)}")
     return None
 
 
@@ -261,9 +323,13 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (BOTH, colours),
     (CHAT, tense),
     (CHAT, voice),
+    (CHAT, who_does_it),
     (BOTH, contrasting_words),
+    (BOTH, contrasting_relations),
+    (BOTH, ends_exchanged),
     (BOTH, names),
-    (IMAGES, number_and_voice),
+    (BOTH, one_or_several),
+    (IMAGES, done_or_doing),
     (IMAGES, postures_and_media),
     (CHAT, unsaid_in_chat),
     (IMAGES, parts_in_any_order),
@@ -274,6 +340,8 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
 def _objection(asked: Facts, stored: Facts) -> Verdict:
     """Why unequal parts are no hit."""
     one, other = _left_over(asked, stored)
+    if not (asked["english"] and stored["english"]):
+        return Unsure("not equal, and not English")
     if one or other:
         return Unsure(f"unmatched word {_both(one, other)}")
     return Unsure("order of the words")
@@ -281,7 +349,7 @@ def _objection(asked: Facts, stored: Facts) -> Verdict:
 
 def _left_over(asked: Facts, stored: Facts) -> tuple[list[str], list[str]]:
     one, other = Counter(asked["words"]), Counter(stored["words"])
-    return list((one - other).elements()), list((other - one).elements())
+    return sorted((one - other).elements()), sorted((other - one).elements())
 
 
 def _bound(what: str, asked: list[list[str]], stored: list[list[str]]) -> Verdict | None:

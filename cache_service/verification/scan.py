@@ -38,6 +38,7 @@ _TOKEN = re.compile(
     r"(?P<code>```.*?```|`[^`\n]{1,400}`)"
     rf"|(?P<quote>{_QUOTED})"
     r"|(?P<link>(?:https?|ftp)://[^\s<>\"]{1,2000}|www\.[^\s<>\"]{1,2000}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64})"
+    r"|(?P<initials>(?<![\w.])(?:(?:[A-Za-z]\.){2,}|[A-Z]\.[A-Z])(?!\w))"
     r"|(?P<identifier>(?<!\w)(?:[A-Za-z]\w*\.(?=[a-z])\w+(?:\.\w+)*|[A-Za-z]*_\w+|[A-Za-z]\w*_\w*))"
     r"|(?P<number>(?<![\w.])[-+]?\d+(?:[.,:/\-–]\d+)*(?![^\W_]))"
     r"|(?P<word>[^\W_]+(?:'[^\W\d_]+)?)"
@@ -46,6 +47,7 @@ _TOKEN = re.compile(
     r"|(?P<symbol>[^\w\s.,;:!?…—–|、。，；：！？؟،¿¡'\-()\[\]{}/*~`‘’]+|.)",
     re.DOTALL,
 )
+_MONEY = {"$": "dollars", "€": "euros"}
 _LATIN = re.compile(r"[a-zà-öø-ÿ\u0100-\u024f\u1e00-\u1eff0-9']+", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 _SPACE_IN_CJK = re.compile(r"(?<=[\u3040-\u30ff\u3400-\u9fff]) +(?=[\u3040-\u30ff\u3400-\u9fff])")
@@ -104,17 +106,30 @@ def _scan(text: str) -> list[Token]:
             case "link":
                 tokens.append(Token("link", found))
             case "number":
-                tokens.append(Token("number", found))
+                if tokens and tokens[-1].kind == "symbol" and tokens[-1].text in _MONEY:
+                    tokens[-1:] = [Token("number", found), Token("word", _MONEY[tokens[-1].text])]  # $5 is 5 dollars
+                else:
+                    tokens.append(Token("number", found))
             case "word":
                 kind: Kind = "word" if _LATIN.fullmatch(found) else "foreign"
                 tokens.append(Token(kind, found))
             case "break":
                 tokens.append(Token("break", found))
             case "symbol":
-                tokens.append(Token("word", "and") if found == "&" else Token("symbol", found))
+                tokens.append(_symbol(found, tokens))
+            case "initials":  # U.S., a.m.
+                tokens.append(Token("word", found.replace(".", "")))
             case "quiet":
                 pass
             case _:  # one of the quotation styles
                 inner = next(group for group in match.groups()[2:11] if group is not None)
                 tokens.append(Token("quote", inner))
     return tokens
+
+
+def _symbol(found: str, tokens: list[Token]) -> Token:
+    if found == "&":
+        return Token("word", "and")
+    if found == "%" and tokens and tokens[-1].kind == "number":
+        return Token("word", "percent")
+    return Token("symbol", found)

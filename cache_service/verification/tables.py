@@ -36,6 +36,11 @@ PLURALS = words(
 ABBREVIATIONS = words("vs dr mr mrs ms st jr sr prof")
 QUESTION_WORDS = words("who whom whose what which when where why how")
 NEGATIONS = words("not no never none neither nor nothing nobody nowhere without non cannot hardly")
+# Contractions as people type them: the verb, and "not".
+RUN_TOGETHER = pairs(
+    "cannot=can cant=can wont=will dont=do doesnt=does didnt=did isnt=is arent=are wasnt=was werent=were hasnt=has havent=have "
+    "hadnt=had couldnt=could shouldnt=should wouldnt=would"
+)
 POLITE = words("please pls kindly thanks thx")
 GREETINGS = words("hi hello hey please thanks thank you so well ok okay pls there")
 PRONOUNS = words("he she it they him them former latter")
@@ -53,6 +58,10 @@ RELATIONS = pairs(
     "around=@around near=@near nearby=@near beside=@next alongside=@next against=@against outside=@outside "
     "toward=@toward towards=@toward off=@off during=@during until=@until till=@until since=@since for=@for about=@about "
     "as=@as like=@like than=@than via=@via without=@without per=@per atop=@on facing=@facing"
+)
+# Of these it matters which thing stands behind them, also where all words are the same.
+DIRECTED = words(
+    "@before @after @than @from @by @on @under @above @below @behind @front @left @right @over @inside @into @to @toward @of @in"
 )
 # "A left of B" is "B right of A": one of each pair is rewritten to the other, ends exchanged.
 INVERSES = pairs("@right=@left @below=@above @under=@on @behind=@front @after=@before")
@@ -81,7 +90,8 @@ PHRASES = pairs(
     "united_states=usa united_states_of_america=usa the_us=usa the_usa=usa the_united_states=usa "
     "united_kingdom=uk the_united_kingdom=uk the_uk=uk "
     "in_the_process_of= in_order_to=@to so_as_to=@to due_to=because because_of=because "
-    "a_couple_of=#2 couple_of=#2 take_place=happen takes_place=happen took_place=happen"
+    "a_couple_of=#2 couple_of=#2 donald_trump=trump barack_obama=obama vladimir_putin=putin narendra_modi=modi elon_musk=musk albert_einstein=einstein "
+    "take_place=happen takes_place=happen took_place=happen"
 )
 PHRASE_STARTS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {}
 for _phrase in sorted(PHRASES, key=lambda phrase: -phrase.count("_")):
@@ -211,6 +221,8 @@ TEXTURES = words(
 AGES = words("old young new ancient modern elderly")
 MOODS = words("beautiful cute ugly happy sad angry scary bitter sweet savory hot cold warm cool empty full open closed")
 ATTRIBUTES = COLOURS | MATERIALS | SIZES | SHAPES | TEXTURES | AGES | MOODS
+# Before these "single" is no count of one.
+NOT_COUNTED = words("bed mother father mom dad parent malt man woman men women room user use file life cell player person people origin")
 VERY = words("very highly extremely really incredibly super insanely")
 
 # Dropped: "a cup placed on a table" is a cup on a table.
@@ -225,9 +237,10 @@ MEDIA = PICTURES | words(
     "lithograph sticker logo icon print artwork art portrait still closeup collage mural fresco woodcut"
 )
 
-# Written in small letters and in capitals they are different words.
-CASE_BOUND = words(
-    "polish turkey china us who it aids may march mercury nice reading cork jersey guinea apple amazon java swift rust go sie"
+# Written in small letters and in capitals they are different words; the first ones in capitals only.
+ACRONYMS = words("us who it aids")
+CASE_BOUND = ACRONYMS | words(
+    "polish turkey china may march mercury nice reading cork jersey guinea apple amazon java swift rust go sie"
 )
 
 # Marks of other languages and of English: which of them a prompt has more of decides how it is read.

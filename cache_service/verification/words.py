@@ -15,12 +15,13 @@ from cache_service.verification.synonyms import CANONICAL
 
 _OPENINGS = tuple((re.compile(pattern), tuple(words.split())) for pattern, words in tables.OPENINGS)
 _OPENING_WORDS = 12
-_UNITS = frozenset(tables.MEASURES) | frozenset(("km", "kg", "cm", "mm", "m", "g", "oz", "am", "pm", "lb", "mph"))
+_UNITS = frozenset(tables.MEASURES) | frozenset(("km", "kg", "cm", "mm", "m", "g", "oz", "am", "pm", "lb", "mph", "inr", "usd", "eur"))
 _MIXED = re.compile(r"(\d+(?:[.,]\d+)*)([a-z]+)")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _CONTRACTION = re.compile(r"(?:n't|'(?:s|re|m|ve|ll|d|t))$")
 _NO_NOUNS = tables.ATTRIBUTES | tables.MEDIA | frozenset(("movie", "color", "start", "quick", "quickly"))
 _VOWELS = "aeiouy"
+_LEAST_THOUSANDS = 20
 # A verb's trunk with these ends lost an e: captur(e), settl(e), provid(e).
 _SILENT_E = tuple(
     tables.words(
@@ -48,7 +49,8 @@ def surfaces(tokens: Sequence[Token]) -> list[tuple[str, bool]]:
     for kind, text in tokens:
         if kind == "word":
             name = text[:1].isupper() and text not in ("I", "A")
-            found.extend((part, name) for part in _opened(text.lower()) if part)
+            said = "usa" if text == "US" else text.lower()
+            found.extend((part, name) for part in _opened(said) if part)
             if (
                 text in ("k", "K", "d", "D") and len(found) > 1 and found[-2][0][:1] == "#"
             ):  # "8 k", as crawled prompts have it
@@ -140,6 +142,8 @@ def _verb_base(trunk: str) -> str:
 
 def _opened(word: str) -> list[str]:
     """Contractions as words: "don't" → do, not; "dog's" → dog, 's."""
+    if word in tables.RUN_TOGETHER:  # "dont", "cannot"
+        return [tables.RUN_TOGETHER[word], "not"]
     ending = _CONTRACTION.search(word)
     if ending is None:
         return [word]
@@ -196,6 +200,8 @@ def _mixed(word: str) -> tuple[str, ...]:
     if match is None:
         return (word,) if not any(letter.isdigit() for letter in word) or word[:1] in "#=" else (f"#{word}",)
     number, unit = match.groups()
+    if unit == "k" and "." not in number and "," not in number and int(number) >= _LEAST_THOUSANDS:
+        return (f"#{number}000",)  # 30k; 4k, 8k and 16k are qualities of a picture
     if unit in ("st", "nd", "rd", "th") or unit not in _UNITS:
         return (f"#{word}",)
     return (f"#{number}", unit)
@@ -231,9 +237,9 @@ def _word(word: str, *, name: bool, after: str) -> str:
         return word
     if word in tables.RELATIVES and after[0] not in "~@&":
         return "~that"
+    word = tables.SPELLINGS.get(word, word)
     if word in tables.GRAMMAR and not (name and word in tables.MEASURES):
         return tables.GRAMMAR[word]
-    word = tables.SPELLINGS.get(word, word)
     if not name:
         word = stem(word)
     return CANONICAL.get(word, word)
