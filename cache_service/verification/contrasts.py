@@ -61,6 +61,7 @@ cause effect|prefix suffix|credit debit|good bad|hello goodbye|benign malignant|
 boil raw|single marry|conduct resist|smile frown|lengthen shorten|asset liability|supply demand|wholesale retail|guest host|sender recipient
 winner loser|singular plural|prior next|previous next|oldest newest|biggest smallest|largest smallest|highest lowest|longest shortest
 fastest slowest|tallest shortest|cheapest costliest|heavier lighter|heaviest lightest|freshwater saltwater|synonym antonym|clockwise counterclockwise|clockwise anticlockwise
+plan airplane|bear beer|sliver silver|martial marital|moral morale|personal personnel|diner dinner
 """
 
 _MEMBERS: dict[str, set[str]] = {}
@@ -90,12 +91,12 @@ _MEDICAL = (
 _ENDINGS = (("ful", "less"), ("er", "ee"), ("or", "ee"))
 _PREFIX_PAIRS = tuple(tuple(pair.split()) for line in _PREFIXES.split("\n") if line for pair in line.split("|"))
 # Of two prompts that are else the same, word for word.
+_RELATIONS_APART = """
+by to|from to|on off|in out|for against|before after|since until|into out|up down|over under|above below|inside outside|toward off
+toward from|on under|in under|in behind|on behind|front behind|above under|with without|along across|with near
+"""
 _RELATIONS = frozenset(
-    frozenset(pair.split())
-    for pair in (
-        "by to|from to|on off|in out|for against|before after|since until|into out|up down|over under|above below|inside outside|"
-        "toward off|toward from|on under|in under|in behind|on behind|front behind|above under|with without|along across"
-    ).split("|")
+    frozenset(pair.split()) for line in _RELATIONS_APART.split("\n") if line for pair in line.split("|")
 )
 
 

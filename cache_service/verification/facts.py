@@ -10,7 +10,7 @@ from cache_service.embedding.base import Embedding
 from cache_service.verification import tables
 from cache_service.verification.forms import forms_of, genders_of, ones_of, tense_of
 from cache_service.verification.scan import Token, clean, collapse, scan
-from cache_service.verification.segments import dependents_attached, joined, order_counts, segments_of
+from cache_service.verification.segments import bound, dependents_attached, joined, order_counts, segments_of
 from cache_service.verification.structure import bindings, structure
 from cache_service.verification.words import canonical, in_two_forms, reads_as_english, stem, surfaces
 
@@ -21,7 +21,9 @@ _MARKS = re.compile(r"[()\[\]{}/*_~|\\]|-(?=\s?[\d(])|(?<!\w)\.(?=\w)")
 # … unless they stand between words: "actor/actress", "(not stainless steel)".
 _ASIDES = re.compile(r"(?<=[a-z])\s?/\s?(?=[a-z])|(?<!\w)\([A-Za-z][A-Za-z ',]{2,200}\)(?!\w)")
 # Signs that a text is code or a formula, where each letter and its case count.
-_CODE = re.compile(r"[{}=\\_|<>^*\[\]]|\w\(|\(\)|\d\s?[+*]\s?\d|\d[+*/][A-Za-z]\b|\d\s[-/]\s\w|\w\s[+*/]\s\w|\b\w\s-\s\w\b")
+_CODE = re.compile(
+    r"[{}=\\_|<>^*\[\]]|\w\(|\(\)|\d\s?[+*]\s?\d|\d[+*/][A-Za-z]\b|\d\s[-/]\s\w|\w\s[+*/]\s\w|\b\w\s-\s\w\b"
+)
 _INDENTED = re.compile(r"^[ \t]+(?=\S)", re.MULTILINE)
 # Quotes, and lines that are indented: here white space is text.
 _SPACE_MATTERS = re.compile(r"[\"`“„«‹「『‘]|(?<!\w)'|\n[ \t]+\S")
@@ -38,7 +40,8 @@ class Facts(TypedDict):
     code: looks like code or a formula; marks: its punctuation; indents: leading white space of lines; ends: the last mark, as ?.!
     numbers, counts, colours, materials: canonical words with the word each stands before. finish: numbers in quality tags.
     cased: words whose capital decides their meaning, as written. names: capitalised words. genders: "his", "her".
-    segments: per comma segment its parts; ordered: their order matters. words: all canonical words, as said.
+    segments: per comma segment its parts; groups: each one's words, sorted, where there are several;
+    ordered: their order matters; bound: it matters what stands beside what. words: all canonical words, as said.
     forms: see `forms_of`. ones: see `ones_of`. tense: past, future.
     postures, media: what `structure` took out.
     """
@@ -66,7 +69,9 @@ class Facts(TypedDict):
     names: list[str]
     genders: list[str]
     segments: list[list[str]]
+    groups: list[str]
     ordered: bool
+    bound: bool
     words: list[str]
     forms: dict[str, str]
     ones: list[str]
@@ -126,11 +131,14 @@ def _english(segments: list[list[Token]], facts: Facts) -> None:
         facts["colours"] += bindings(said, tables.COLOURS)
         facts["ones"] += ones_of(said)
         words += said
+        facts["groups"].append(" ".join(sorted(word for word in said if word[0] != "~")))
     facts["segments"] = dependents_attached(facts["segments"], spoken)
     facts["words"] = [word for word in words if word[0] != "~"]
     facts["numbers"] = [word for word in facts["words"] if any(letter.isdigit() for letter in word) and word[0] != "="]
     facts["negations"] = sorted(word for word in facts["words"] if word in tables.NEGATIONS or word == "@without")
-    facts["ordered"] = order_counts(spoken)
+    facts["ordered"], facts["bound"] = order_counts(spoken), bound(spoken)
+    if len(facts["groups"]) < 2:
+        facts["groups"] = []
     facts["tense"], facts["genders"] = tense_of(everything), genders_of(everything)
 
 
@@ -164,7 +172,13 @@ def _cased(word: str, *, opens: bool, shouted: bool) -> list[str]:
 
 
 def _as_it_is(token: Token) -> str:
-    return token.text.casefold() if token.kind in ("word", "foreign") else f"={token.text}" if token.kind == "quote" else token.text
+    return (
+        token.text.casefold()
+        if token.kind in ("word", "foreign")
+        else f"={token.text}"
+        if token.kind == "quote"
+        else token.text
+    )
 
 
 def _case_means_something(spoken: list[list[tuple[str, bool]]]) -> bool:
@@ -191,5 +205,5 @@ def _nothing_yet() -> Facts:
     return Facts(
         whole="", long=False, unseen=[], tail="", english=False, plain="", verbatim=[], symbols=[], foreign=[], accented=[],
         code=False, marks="", indents=[], ends="", numbers=[], finish=[], counts=[], colours=[], negations=[], cased=[], names=[],
-        genders=[], segments=[], ordered=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
+        genders=[], segments=[], groups=[], ordered=False, bound=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
     )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeAlias, cast
 
 from cache_service.embedding.base import Embedding
@@ -148,6 +149,33 @@ def colours(asked: Facts, stored: Facts) -> Verdict | None:
     return None if gone or new else _bound("colour", asked["colours"], stored["colours"])
 
 
+def small_words(asked: Facts, stored: Facts) -> Verdict | None:
+    """One small word makes another question: can I / can you, who is / who was, loves / is loved by."""
+    one, other = ([word for word in side if word[0] != "@"] for side in _left_over(asked, stored))
+    small = {*one, *other}
+    if asked["plain"] == stored["plain"] or not small <= tables.SMALL:
+        return None
+    if not small:
+        if set(asked["tense"]) != set(stored["tense"]):
+            return Unsure(f"when it is: {_both(asked['tense'], stored['tense'])}")
+        if any(_another_voice(form, met) for _, form, met in _shared_forms(asked, stored)):
+            return Unsure("who does it")
+        return None
+    alone = len(one) + len(other) == 1 and small <= tables.SMALL_ALONE
+    exclusive = len(one) == len(other) == 1 and (
+        any(small <= group for group in tables.SMALL_EXCLUSIVE) or (small == {"i", "you"} and _yes_or_no(asked))
+    )
+    short = min(len(asked["words"]), len(stored["words"])) <= _SHORT
+    return Unsure(f"small word {_both(one, other)}") if alone or exclusive or short else None
+
+
+_SHORT = 2  # words of a question that are no small ones at most
+
+
+def _yes_or_no(facts: Facts) -> bool:
+    return facts["plain"].partition(" ")[0] in tables.YES_OR_NO
+
+
 def tense(asked: Facts, stored: Facts) -> Verdict | None:
     """Who is and who was, what did and what will."""
     if set(asked["tense"]) != set(stored["tense"]):
@@ -164,43 +192,58 @@ def contrasting_words(asked: Facts, stored: Facts) -> Verdict | None:
             if kind is not None:
                 reason = f"{kind} {gone} / {new}"
                 return Unsure(reason) if kind == "question" else Different(reason)
+    for word in (*one, *other):
+        if word in tables.UNITS or word in tables.FOCUS or word == "undo":
+            return Different(f"word {_both([word], []) if word in one else _both([], [word])}")
     return None
 
 
 def contrasting_relations(asked: Facts, stored: Facts) -> Verdict | None:
     """Everything else the same, one relation put for another: lights on / off, a letter by / to the bank."""
-    (one, other) = _left_over(asked, stored)
+    one, other = _left_over(asked, stored)
     if len(one) == len(other) == 1 and one[0][0] == other[0][0] == "@" and relations_differ(one[0], other[0]):
-        if [w for w in asked["words"] if w != one[0]] == [w for w in stored["words"] if w != other[0]]:
+        rest = ([word for word in facts["words"] if word not in (one[0], other[0])] for facts in (asked, stored))
+        if next(rest) == next(rest):
             return Different(f"opposite {_both(one, other)}")
     return None
 
 
 def ends_exchanged(asked: Facts, stored: Facts) -> Verdict | None:
-    """The same words, but another thing stands behind the relation: a ball on a box, a box on a ball."""
+    """The same words, but another thing stands behind a relation or a "not": a ball on a box, a box on a ball."""
     one, other = asked["words"], stored["words"]
-    if one == other or sorted(one) != sorted(other) or any(word[0] == "&" for word in one):
+    if one == other or sorted(one) != sorted(other):
         return None
-    for relation in tables.DIRECTED.intersection(one):
-        if one.count(relation) == 1:
-            first, second = _behind(relation, one), _behind(relation, other)
-            if first != second and _before(relation, second, one) and _before(relation, first, other):
-                return Different(f"{relation[1:]} {first} / {second}")
+    directed = (tables.DIRECTED | tables.NEGATIONS).intersection(one)
+    if any(word[0] == "&" for word in one):
+        directed -= {"@by"}  # by two artists
+    for word in sorted(directed):
+        sides = [_behind(word, words) for words in (one, other)]
+        heads = [{run[0] for run in runs if run} for runs in sides]
+        gone, new = (
+            {head for head in heads[this] if not any(head in run for run in sides[1 - this])} for this in (0, 1)
+        )
+        if gone and new:
+            return Different(f"{word.lstrip('@')} {min(gone)} / {min(new)}")
     return None
 
 
-def _behind(relation: str, words: list[str]) -> str:
-    """The first word after the relation that is no attribute; "" if another relation comes first."""
-    for word in words[words.index(relation) + 1 :]:
-        if not word[0].isalpha():
-            return ""
-        if word not in tables.ATTRIBUTES:
-            return word
-    return ""
-
-
-def _before(relation: str, word: str, words: list[str]) -> bool:
-    return words.count(word) == 1 and words.index(word) < words.index(relation)
+def _behind(relation: str, words: list[str]) -> list[list[str]]:
+    """The words after each place where the relation stands, up to the next relation; what is between two things, both."""
+    runs = []
+    for at, word in enumerate(words):
+        if word == relation:
+            run = []
+            for after in words[at + 1 :]:
+                if after == "&and" and relation == "@between":
+                    continue
+                if not after[0].isalpha():
+                    break
+                if after not in tables.ATTRIBUTES:
+                    run.append(after)
+            runs.append(run)
+    if relation == "@between":
+        return [[word] for run in runs for word in run] or [[]]
+    return runs
 
 
 def who_does_it(asked: Facts, stored: Facts) -> Verdict | None:
@@ -251,14 +294,16 @@ def done_or_doing(asked: Facts, stored: Facts) -> Verdict | None:
 def voice(asked: Facts, stored: Facts) -> Verdict | None:
     """In a question: whether someone fired or was fired."""
     for word, one, other in _shared_forms(asked, stored):
-        done, met = set(one), set(other)
-        if (
-            ("d" in done) != ("d" in met)
-            or (done <= set("dv") and met <= set("sp"))
-            or (met <= set("dv") and done <= set("sp"))
-        ):
+        if _another_voice(one, other):
             return Unsure(f"done / doing of {word}")
     return None
+
+
+def _another_voice(one: str, other: str) -> bool:
+    done, met = set(one), set(other)
+    if ("d" in done) != ("d" in met):
+        return True
+    return (done <= set("dv") and met <= set("sp")) or (met <= set("dv") and done <= set("sp"))
 
 
 def _shared_forms(asked: Facts, stored: Facts) -> list[tuple[str, str, str]]:
@@ -276,6 +321,19 @@ def postures_and_media(asked: Facts, stored: Facts) -> Verdict | None:
             rests = "rest" in (*one, *other)
             return Unsure(f"unmatched word {_both(one, other)}") if rests else Different(f"{what} {_both(one, other)}")
     return None
+
+
+def medium_or_thing(asked: Facts, stored: Facts) -> Verdict | None:
+    """A picture of a frame is no picture frame."""
+    for one, other in ((asked, stored), (stored, asked)):
+        for medium in one["media"]:
+            if medium not in other["media"] and _before_a_noun(medium, other["words"]):
+                return Unsure(f"medium {medium}")
+    return None
+
+
+def _before_a_noun(word: str, words: list[str]) -> bool:
+    return any(first == word and second[0].isalpha() for first, second in pairwise(words))
 
 
 def _his_or_her(facts: Facts) -> list[str]:
@@ -321,9 +379,10 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (CHAT, question_mark),
     (BOTH, equal_after_normalising),
     (BOTH, colours),
+    (CHAT, who_does_it),
+    (CHAT, small_words),
     (CHAT, tense),
     (CHAT, voice),
-    (CHAT, who_does_it),
     (BOTH, contrasting_words),
     (BOTH, contrasting_relations),
     (BOTH, ends_exchanged),
@@ -331,6 +390,7 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (BOTH, one_or_several),
     (IMAGES, done_or_doing),
     (IMAGES, postures_and_media),
+    (IMAGES, medium_or_thing),
     (CHAT, unsaid_in_chat),
     (IMAGES, parts_in_any_order),
     (CHAT, parts_in_order),
@@ -344,6 +404,10 @@ def _objection(asked: Facts, stored: Facts) -> Verdict:
         return Unsure("not equal, and not English")
     if one or other:
         return Unsure(f"unmatched word {_both(one, other)}")
+    if asked["bound"] or stored["bound"] or sorted(asked["groups"]) != sorted(stored["groups"]) != []:
+        return Unsure("what belongs to what")
+    if len({word for word in asked["words"] if word[0] == "&"}) > 1:
+        return Unsure("and / or")
     return Unsure("order of the words")
 
 

@@ -108,6 +108,16 @@ def order_counts(spoken: Spoken) -> bool:
     return any(_is_place([word for word, _ in segment]) for segment in spoken)
 
 
+def bound(spoken: Spoken) -> bool:
+    """Whether the parts tell of several things one after the other, so that moving a part gives it to another thing."""
+    words = {word for segment in spoken for word, _ in segment}
+    return (
+        sum(map(_is_thing, spoken)) > 1
+        or not tables.SEQUENCE.isdisjoint(words)
+        or any(_is_place([word for word, _ in segment]) for segment in spoken)
+    )
+
+
 def _is_place(words: list[str]) -> bool:
     return not tables.PLACES.isdisjoint(words) and all(
         word in tables.PLACES or word in tables.GRAMMAR for word in words

@@ -62,9 +62,9 @@ def bindings(words: Sequence[str], wanted: frozenset[str] | None) -> list[list[s
 def _count_of_one(words: list[str]) -> list[str]:
     """Drops a count of one: "one dog", "1 dog", "a single dog" and "a dog" are the same; "chapter 1" and "no one" stay."""
     for at, word in enumerate(words[:-1]):
-        if word == "single" and words[at + 1][0].isalpha() and words[at + 1] not in tables.NOT_COUNTED:
-            if at > 0 and words[at - 1] == "~a":
-                words[at] = "~a"
+        counted = words[at + 1][0].isalpha() and words[at + 1] not in tables.NOT_COUNTED
+        if word == "single" and counted and at > 0 and words[at - 1] == "~a":
+            words[at] = "~a"
     for at, word in enumerate(words[:-1]):
         opens = at == 0 or words[at - 1][0] in "@&~"
         if word in ("one", "#1") and opens and words[at + 1][0].isalpha():

@@ -46,6 +46,7 @@ GREETINGS = words("hi hello hey please thanks thank you so well ok okay pls ther
 PRONOUNS = words("he she it they him them former latter")
 # Where one of these or a pronoun stands, the order of the parts is part of what is asked.
 ORDER_WORDS = words("then finally respectively followed sequence step steps left right")
+SEQUENCE = words("then finally respectively followed")
 # Parts of a picture: a segment of nothing else says where the next or the one before it is.
 PLACES = words(
     "left right top bottom upper lower foreground background front back center middle corner side above below behind inside outside"
@@ -61,8 +62,42 @@ RELATIONS = pairs(
 )
 # Of these it matters which thing stands behind them, also where all words are the same.
 DIRECTED = words(
-    "@before @after @than @from @by @on @under @above @below @behind @front @left @right @over @inside @into @to @toward @of @in"
+    "@before @after @than @from @by @on @under @above @below @behind @front @left @right @over @inside @into @to @toward @of @in "
+    "@between"
 )
+# One of a line for another, or a lone one more, and nothing else changed: another question.
+SMALL_EXCLUSIVE = tuple(
+    words(line)
+    for line in (
+        "who where when why how",
+        "what who where when why how",
+        "my your",
+        "it that",
+        "who that",
+        "this that",
+        "me i",
+        "me you",
+        "him he",
+        "her she",
+        "them they",
+        "us we",
+        "i he",
+        "i she",
+        "you he",
+        "you she",
+        "we they",
+        "he she",
+        "his her",
+    )
+)
+SMALL_ALONE = words("will has have had do would he she they we it that this")
+YES_OR_NO = words("can could do does did am are is should may must will would have has")  # before these, I is not you
+SMALL = QUESTION_WORDS | words(
+    "i you me my your he she him her we us they them it this that have has had can could should would may must do will"
+)
+# What these speak of is another amount without them.
+FOCUS = words("only just even almost nearly barely except mostly partly half")
+UNITS = words("% $ € km kg cm mm lb oz mph inr usd")
 # "A left of B" is "B right of A": one of each pair is rewritten to the other, ends exchanged.
 INVERSES = pairs("@right=@left @below=@above @under=@on @behind=@front @after=@before")
 SYMMETRIC = words("@next @near @beside @far")
@@ -222,7 +257,9 @@ AGES = words("old young new ancient modern elderly")
 MOODS = words("beautiful cute ugly happy sad angry scary bitter sweet savory hot cold warm cool empty full open closed")
 ATTRIBUTES = COLOURS | MATERIALS | SIZES | SHAPES | TEXTURES | AGES | MOODS
 # Before these "single" is no count of one.
-NOT_COUNTED = words("bed mother father mom dad parent malt man woman men women room user use file life cell player person people origin")
+NOT_COUNTED = words(
+    "bed mother father mom dad parent malt man woman men women room user use file life cell player person people origin"
+)
 VERY = words("very highly extremely really incredibly super insanely")
 
 # Dropped: "a cup placed on a table" is a cup on a table.

@@ -15,7 +15,9 @@ from cache_service.verification.synonyms import CANONICAL
 
 _OPENINGS = tuple((re.compile(pattern), tuple(words.split())) for pattern, words in tables.OPENINGS)
 _OPENING_WORDS = 12
-_UNITS = frozenset(tables.MEASURES) | frozenset(("km", "kg", "cm", "mm", "m", "g", "oz", "am", "pm", "lb", "mph", "inr", "usd", "eur"))
+_UNITS = frozenset(tables.MEASURES) | frozenset(
+    ("km", "kg", "cm", "mm", "m", "g", "oz", "am", "pm", "lb", "mph", "inr", "usd", "eur")
+)
 _MIXED = re.compile(r"(\d+(?:[.,]\d+)*)([a-z]+)")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _CONTRACTION = re.compile(r"(?:n't|'(?:s|re|m|ve|ll|d|t))$")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,10 @@ LEAST_TRUE_HITS = {"strict": 0.7, "verified": 0.8}
 
 
 @pytest.fixture(scope="module")
-def embedder() -> Iterator[OnnxEmbedder]:
+def embedder() -> OnnxEmbedder:
     """The engine that serves, loaded once."""
     assert export.main(["--models-dir", str(ROOT / "models")]) == 0
-    yield OnnxEmbedder(ROOT / "models", threads=1)
+    return OnnxEmbedder(ROOT / "models", threads=1)
 
 
 @pytest.fixture(params=["rules", "learned"])
@@ -47,9 +46,7 @@ async def test_nothing_different_is_served_and_most_that_is_the_same(
     """The budget of false hits is nought; at least seven (strict) or eight (verified) of ten same pairs are served."""
     rows = [json.loads(line) for line in PAIRS.read_text("utf-8").splitlines()]
     pairs = [Pair(row["a"], row["b"], row["same"], row["category"]) for row in rows if row["operation"] == operation]
-    found = await evaluate(
-        pairs, OPERATIONS[operation], embedder=embedder, verifier=judge, threshold=PROFILES[profile]
-    )
+    found = await evaluate(pairs, OPERATIONS[operation], embedder=embedder, verifier=judge, threshold=PROFILES[profile])
     assert found.wrong_as_json() == []
     rate = found.total.true_hit_rate
     assert rate is not None
