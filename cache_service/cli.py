@@ -256,6 +256,14 @@ def warm(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is there and what the rest may cost; generate nothing.")
     ] = False,
+    via_batch_api: Annotated[
+        bool,
+        typer.Option("--via-batch-api", help="Generate through the upstream's Batch API: half price, within a day."),
+    ] = False,
+    client_name: Annotated[
+        str | None, typer.Option("--client", help="Warm as this client of `client_keys`; else the first.")
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="Warm as the first client of this namespace.")] = None,
     failures: Annotated[
         Path | None, typer.Option(help="Where failed rows go, readable by warm; else FILE.failed.jsonl.")
     ] = None,
@@ -281,8 +289,11 @@ def warm(
             concurrency=concurrency,
             budget_usd=budget_usd,
             allow_unknown_price=allow_unknown_price,
+            via_batch_api=via_batch_api,
             dry_run=dry_run,
             quiet=as_json,
+            client_name=client_name,
+            namespace=namespace,
         )
     )
     if not dry_run:
@@ -295,7 +306,15 @@ def warm(
         sys.exit(EXIT_PARTLY)
 
 
-async def _warm(settings: Settings, rows: list[Any], *, quiet: bool, **how: Any) -> WarmReport:
+async def _warm(
+    settings: Settings,
+    rows: list[Any],
+    *,
+    quiet: bool,
+    client_name: str | None,
+    namespace: str | None,
+    **how: Any,
+) -> WarmReport:
     from cache_service import bootstrap
     from cache_service.jobs.warm import warm as warm_rows
     from cache_service.progress import shown
@@ -304,7 +323,8 @@ async def _warm(settings: Settings, rows: list[Any], *, quiet: bool, **how: Any)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stop.set)  # what runs is paid: it ends, nothing more is begun
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    async with bootstrap.client(settings, admin=False) as client:
+    as_client = bootstrap.ClientChoice(client_name, namespace)
+    async with bootstrap.client(settings, admin=False, choice=as_client) as client:
         with shown(len(rows), quiet=quiet) as progress:
             return await warm_rows(
                 rows, client, estimate=bootstrap.estimate_usd(settings), stop=stop, progress=progress, **how

@@ -1,8 +1,9 @@
-"""`warm`: fills the cache from a file of prompts, through the HTTP interface of a running service (or one of its own).
+"""`warm`: fills the cache from a file of prompts, as batches of a running service (or of one that runs only for this).
 
-What is there already is a hit and costs nothing, so a warm-up that was cut off is resumed by running it again. Money is
-counted from what the service reports. With a budget each row is looked up first, and only one that is missing reserves what it
-may cost: the stored rows of an earlier run take nothing of it, and it isn't overrun. Whatever goes wrong with a row fails that row alone.
+What is there already is a hit and costs nothing, so a warm-up that was cut off is resumed by running it again; a batch that it left goes on
+by itself. Money is counted from what the service reports. With a budget each row is looked up first, and only one that is missing reserves
+what it may cost: the stored rows of an earlier run take nothing of it, and it isn't overrun. Whatever goes wrong with a row fails that row
+alone.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
+from cache_service.batch import HITS
 from cache_service.errors import ConfigurationError
 from cache_service.jobs.batch_run import Estimate
+
+BATCHES: Final = "/v1/generate/batches"
+MOST_ROWS: Final = 10_000  # of one batch
+MOST_BYTES: Final = 32 * 2**20  # of one batch: half of what the service takes by default
+LOOK_EVERY: Final = 0.3  # seconds between two looks at a batch
+PATIENCE: Final = 200  # looks in a row that may fail: a minute in which a service may be started again
+PAGE: Final = 1000  # results read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,33 +153,34 @@ def _number(value: str) -> int | float | str:
 
 
 async def warm(
-    rows: list[Row],
+    rows: Sequence[Row],
     client: httpx.AsyncClient,
     *,
     concurrency: int,
     budget_usd: float | None,
     allow_unknown_price: bool = False,
+    via_batch_api: bool = False,
     dry_run: bool,
     estimate: Estimate,
     stop: asyncio.Event,
     progress: Callable[[WarmReport], None],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    most_rows: int = MOST_ROWS,
 ) -> WarmReport:
     """Asks for every row. client: its base URL is the service. stop: set it, and nothing more is begun; what runs ends.
 
     budget_usd: a missing row that doesn't fit waits while others are generated, for they may cost less than they reserved; where
     nothing is under way any more, the rest is skipped. allow_unknown_price: with a budget, begin also what has no price, as if free.
-    dry_run: only asks what is there, and adds up what the rest may cost. Prices that aren't known count as 0 and are reported.
+    via_batch_api: missing rows go through the upstream's own Batch API. dry_run: only asks what is there, and adds up what the rest
+    may cost. Prices that aren't known count as 0 and are reported.
     """
-    run = _Run(client, budget_usd, estimate, stop, dry_run=dry_run, allow_unknown_price=allow_unknown_price)
+    options: dict[str, Any] = {"concurrency": concurrency, "via_batch_api": via_batch_api and not dry_run}
+    if not dry_run:
+        options |= {"budget_usd": budget_usd, "allow_unknown_price": allow_unknown_price}
+    run = _Run(client, options, estimate, stop, pause, progress, dry_run=dry_run)
     run.report.total = len(rows)
-    queue = iter(rows)
-
-    async def worker() -> None:
-        for row in queue:  # one iterator for all workers: each row is taken once
-            await run.one(row)
-            progress(run.report)
-
-    await asyncio.gather(*(worker() for _ in range(max(1, concurrency))))
+    for part in run.parts(rows, most_rows):
+        await run.batch(part)
     return run.report
 
 
@@ -180,101 +190,149 @@ class _Run:
     def __init__(
         self,
         client: httpx.AsyncClient,
-        budget_usd: float | None,
+        options: Mapping[str, Any],
         estimate: Estimate,
         stop: asyncio.Event,
+        pause: Callable[[float], Awaitable[None]],
+        progress: Callable[[WarmReport], None],
         *,
         dry_run: bool,
-        allow_unknown_price: bool,
     ) -> None:
         self.report = WarmReport()
         self._client = client
-        self._budget = budget_usd
+        self._options = options
         self._estimate = estimate
         self._stop = stop
+        self._pause = pause
+        self._progress = progress
         self._dry_run = dry_run
-        self._allow_unknown_price = allow_unknown_price
-        self._reserved: list[float] = []  # what each generation under way may cost
-        self._settled = asyncio.Condition()  # notified when one of them ends
         self._counted: set[str] = set()  # dry run: what a real run would have generated by now
+        self._open: set[int] = set()  # rows of the batch under way that have no end yet, by identity
 
-    async def one(self, row: Row) -> None:
+    def parts(self, rows: Sequence[Row], most_rows: int) -> Iterator[list[tuple[Row, bytes]]]:
+        """The rows as lines of batches that the service takes; a row that can't be sent fails alone."""
+        part: list[tuple[Row, bytes]] = []
+        size = 0
+        for row in rows:
+            try:
+                line = self._line(row)
+            except (ValueError, RecursionError) as error:  # NaN, half of a surrogate pair
+                self._failed(row, f"{type(error).__name__}: {error}")
+                self._progress(self.report)
+                continue
+            if part and (len(part) == most_rows or size + len(line) > MOST_BYTES):
+                yield part
+                part, size = [], 0
+            part.append((row, line))
+            size += len(line)
+        if part:
+            yield part
+
+    async def batch(self, part: list[tuple[Row, bytes]]) -> None:
+        """One batch to its end."""
         try:
-            await self._one(row)
-        except httpx.HTTPError as error:
-            self._failed(row, f"{type(error).__name__}: the service can't be reached")
-        except (
-            Exception
-        ) as error:  # the rows are the user's: one that can't be sent or read fails alone, in a run that pays
-            self._failed(row, f"{type(error).__name__}: {error}")
+            place = await self._begin(part)
+            if place is not None:
+                await self._follow(place, [row for row, _ in part])
+        except _TooLarge:
+            for half in (part[: len(part) // 2], part[len(part) // 2 :]):
+                await self.batch(half)
+        except (httpx.HTTPError, _Odd) as error:
+            reason = str(error) if isinstance(error, _Odd) else f"{type(error).__name__}: the service can't be reached"
+            for row, _ in part:
+                if not self._has_end(row):
+                    self._failed(row, reason)
+        self._progress(self.report)
 
-    async def _one(self, row: Row) -> None:
-        if self._stopped():
-            self.report.skipped += 1
-        elif self._dry_run:
-            if not await self._there(row):
-                self._would_generate(row)
-        elif self._budget is None:
-            await self._generate(row)
-        elif not await self._there(row):
-            await self._generate_within(self._budget, row)
-
-    def _stopped(self) -> bool:
-        if self._stop.is_set():
-            self.report.stopped = self.report.stopped or "interrupted"
-        return bool(self.report.stopped)
-
-    async def _there(self, row: Row) -> bool:
-        """Whether the row has its end without a generation: a hit, or refused."""
-        answer = await self._post(row, {"only_if_cached": True})
-        if answer.status_code == 504:
-            return False
-        self._settle(row, answer, None)
-        return True
-
-    async def _generate(self, row: Row) -> None:
-        self._settle(row, await self._post(row, {}), None)
-
-    async def _generate_within(self, budget: float, row: Row) -> None:
-        expected = self._estimate(row.operation, row.request)
-        if expected is None and not self._allow_unknown_price:
-            self.report.unknown_price += 1
-            self.report.skipped += 1
-            return
-        reserve = expected or 0.0
-        async with self._settled:
-            await self._settled.wait_for(
-                lambda: self._stopped() or not self._reserved or self._fits(reserve, budget),
+    async def _begin(self, part: list[tuple[Row, bytes]]) -> str | None:
+        """Where the batch is; rows that the service can't take are failed and left out. None where nothing is left to begin."""
+        self._open = {id(row) for row, _ in part}
+        while part:
+            if self._stop.is_set():
+                self._skip([row for row, _ in part], "interrupted")
+                return None
+            answer = await self._client.post(
+                BATCHES,
+                content=b"\n".join([self._head(), *(line for _, line in part)]),
+                headers={"content-type": "application/x-ndjson", "prefer": "respond-async"},
             )
-            if not self._stopped() and not self._fits(reserve, budget):
-                self.report.stopped = "budget"
-            if self._stopped():
-                self.report.skipped += 1
+            problem = _members(answer)
+            index = problem.get("index")
+            if answer.status_code == 202:
+                return str(problem.get("id"))
+            if answer.status_code == 400 and isinstance(index, int) and 0 <= index < len(part):
+                self._failed(part.pop(index)[0], _message(answer))
+            elif answer.status_code == 413 and len(part) > 1:
+                raise _TooLarge
+            elif problem.get("code") == "too_many_batches":
+                await self._pause(LOOK_EVERY)
+            else:
+                raise _Odd(_message(answer))
+        return None
+
+    async def _follow(self, batch_id: str, rows: Sequence[Row]) -> None:
+        """Takes the results as they come. The service may be started again meanwhile."""
+        place, offset, failures, cancelled = f"{BATCHES}/{batch_id}", 0, 0, False
+        while True:
+            try:
+                if self._stop.is_set() and not cancelled:
+                    await self._client.delete(place)
+                    cancelled = True
+                answer = await self._client.get(place, params={"offset": offset, "limit": PAGE})
+            except httpx.TransportError:
+                failures += 1
+                if failures > PATIENCE:
+                    raise
+                await self._pause(LOOK_EVERY)
+                continue
+            failures = failures + 1 if answer.status_code == 503 else 0
+            if not answer.is_success:
+                if failures == 0 or failures > PATIENCE:
+                    raise _Odd(_message(answer))
+                await self._pause(LOOK_EVERY)
+                continue
+            offset, ended = self._take(_members(answer), rows, offset)
+            if ended:
                 return
-            self._reserved.append(reserve)
+            self._progress(self.report)
+            await self._pause(LOOK_EVERY)
+
+    def _take(self, members: Mapping[str, Any], rows: Sequence[Row], offset: int) -> tuple[int, bool]:
+        """Settles the results of an answer; where to read on, and whether all is read."""
         try:
-            self._settle(row, await self._post(row, {}), expected)
-        finally:
-            async with self._settled:
-                self._reserved.remove(reserve)
-                self._settled.notify_all()
+            for result in members["results"]:
+                self._settle(rows[result["index"]], result)
+            return int(members["next"]), bool(members["ended_at"]) and int(members["next"]) >= int(members["total"])
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise _Odd("200: the answer isn't this service's") from error
 
-    def _fits(self, reserve: float, budget: float) -> bool:
-        return self.report.usd + sum(self._reserved) + reserve <= budget
+    def _settle(self, row: Row, result: Mapping[str, Any]) -> None:
+        problem = result.get("problem") or {}
+        match result["outcome"]:
+            case "done":
+                cache = result["cache"]
+                self._ended(row)
+                if cache["decision"] in HITS:
+                    self.report.hits += 1
+                else:
+                    self._generated(row, cache.get("usd"))
+            case "failed" if self._dry_run and problem.get("code") == "not_cached":
+                self._ended(row)
+                self._would_generate(row)
+            case "failed":
+                self._failed(row, f"{problem.get('status')}: {problem.get('detail') or problem.get('title')}")
+            case "cancelled":
+                self._skip([row], "interrupted")
+            case _:
+                unknown = problem.get("code") == "unknown_price"
+                self.report.unknown_price += unknown
+                self._skip([row], "" if unknown else "budget")
 
-    async def _post(self, row: Row, cache: Mapping[str, Any]) -> httpx.Response:
-        body = {"operation": row.operation, "request": row.request, "cache": cache}
-        return await self._client.post("/v1/generate", json=body)
-
-    def _settle(self, row: Row, answer: httpx.Response, expected: float | None) -> None:
-        if not answer.is_success:
-            self._failed(row, _message(answer))
-            return
-        cache = answer.json()["cache"]
-        if cache["decision"] in ("hit", "stale-hit", "collapsed"):  # collapsed: an equal row is paying for it
-            self.report.hits += 1
-        else:
-            self._generated(cache.get("usd"), expected)
+    def _skip(self, rows: Sequence[Row], why: str) -> None:
+        for row in rows:
+            self._ended(row)
+        self.report.skipped += len(rows)
+        self.report.stopped = self.report.stopped or why
 
     def _would_generate(self, row: Row) -> None:
         """A row that stands in the file twice is generated once."""
@@ -283,22 +341,58 @@ class _Run:
             self.report.hits += 1
         else:
             self._counted.add(text)
-            self._generated(self._estimate(row.operation, row.request), None)
+            self._generated(row, self._estimate(row.operation, row.request))
 
-    def _generated(self, usd: float | None, expected: float | None) -> None:
+    def _generated(self, row: Row, usd: float | None) -> None:
         self.report.generated += 1
-        self.report.usd += (expected or 0.0) if usd is None else usd
         self.report.unknown_price += usd is None
+        if usd is None and self._options.get("budget_usd") is not None:
+            usd = self._estimate(row.operation, row.request)
+        self.report.usd += usd or 0.0
 
     def _failed(self, row: Row, message: str) -> None:
+        self._ended(row)
         self.report.failed += 1
         failure = {"operation": row.operation, "request": dict(row.request), "line": row.line, "error": message}
         self.report.failures.append(failure)
 
+    def _ended(self, row: Row) -> None:
+        self._open.discard(id(row))
+
+    def _has_end(self, row: Row) -> bool:
+        return id(row) not in self._open
+
+    def _head(self) -> bytes:
+        """The first line: how the batch is run, with what the batches before it left of the budget."""
+        options = dict(self._options)
+        if options.get("budget_usd") is not None:
+            options["budget_usd"] = max(0.0, options["budget_usd"] - self.report.usd)
+        return json.dumps({"batch": options}).encode()
+
+    def _line(self, row: Row) -> bytes:
+        """Raises ValueError for what is no JSON that others read."""
+        cache = {"only_if_cached": True} if self._dry_run else {}
+        body = {"operation": row.operation, "request": row.request, "cache": cache}
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+class _TooLarge(Exception):
+    """The service takes no batch of that size."""
+
+
+class _Odd(Exception):
+    """The service answered what fails the whole batch; the text says it to people."""
+
+
+def _members(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        members = answer.json()
+    except ValueError:
+        return {}
+    return members if isinstance(members, dict) else {}
+
 
 def _message(answer: httpx.Response) -> str:
-    try:
-        problem = answer.json()
-        return f"{answer.status_code}: {problem.get('detail') or problem.get('title')}"
-    except (ValueError, AttributeError):
-        return f"{answer.status_code}"
+    problem = _members(answer)
+    said = problem.get("detail") or problem.get("title")
+    return f"{answer.status_code}: {said}" if said else f"{answer.status_code}"

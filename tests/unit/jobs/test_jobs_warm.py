@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cache_service import bootstrap
+from cache_service.answer import Failed, Report, Result, Served
+from cache_service.bootstrap import ClientChoice
 from cache_service.cli import app
 from cache_service.config import Settings
-from cache_service.errors import ConfigurationError
+from cache_service.errors import CapacityExceeded, ConfigurationError, NotCached
 from cache_service.jobs.warm import Row, WarmReport, read_rows, warm
+from tests.fakes.service import BODY, HIT, Asked, at_once, make_bench
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -88,43 +92,52 @@ def test_a_file_that_holds_no_prompts_is_refused_naming_it(tmp_path: Path, name:
 
 
 class Service:
-    """Answers `/v1/generate`: a hit for what was asked before."""
+    """A service whose cache hits what was asked before, and pays `usd` for the rest."""
 
     def __init__(self, usd: float = 1.0, fail: frozenset[str] = frozenset()) -> None:
         self.usd, self.fail = usd, fail
         self.known: set[str] = set()
         self.generated: list[str] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        body = json.loads(request.content)
-        prompt = body["request"]["prompt"]
+    async def __call__(self, asked: Asked) -> Result:
+        await asyncio.sleep(0)  # lets the other items in, as a network would
+        prompt = asked.body["prompt"]
         if prompt in self.fail:
-            return httpx.Response(429, json={"title": "Too many", "detail": "no capacity"})
+            return Failed(CapacityExceeded("no capacity"), Report("miss"))
         if prompt in self.known:
-            return httpx.Response(200, json={"cache": {"decision": "hit"}, "response": {}})
-        if body["cache"].get("only_if_cached"):
-            return httpx.Response(504, json={"title": "Not cached"})
+            return Served(200, BODY, "application/json", HIT)
+        if asked.directives.only_if_cached:
+            return Failed(NotCached("nothing is stored"), Report("miss"))
         self.known.add(prompt)
         self.generated.append(prompt)
-        return httpx.Response(200, json={"cache": {"decision": "miss", "usd": self.usd}, "response": {}})
+        return Served(200, BODY, "application/json", Report("miss", forwarded="miss", stored=True, usd=self.usd))
 
 
-async def warmed(service: Service, prompts: list[str], **how: Any) -> WarmReport:
+Rows = list[str] | list[dict[str, Any]]
+
+
+async def warmed(service: Service, rows: Rows, **how: Any) -> WarmReport:
+    """The rows asked of the whole interface around that cache."""
+    estimate = how.pop("estimate", lambda *_: service.usd)
+    bench = make_bench(**how.pop("limits", {}))
+    bench.cache.answer = service
+    bench.service.batches.begin(replace(bench.service.batches._ready(), estimate=estimate))
+    async with bench.client() as client:
+        return await asked_of(client, rows, estimate=estimate, **how)
+
+
+async def asked_of(client: httpx.AsyncClient, rows: Rows, **how: Any) -> WarmReport:
     settings: dict[str, Any] = {
         "concurrency": 1,
         "budget_usd": None,
         "dry_run": False,
         "stop": asyncio.Event(),
-        "estimate": lambda *_: service.usd,
+        "estimate": lambda *_: None,
+        "pause": at_once,
     } | how
-    rows = [Row(n, "images", {"prompt": prompt}) for n, prompt in enumerate(prompts, 1)]
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0)  # lets the other workers in, as a network would
-        return service(request)
-
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://service") as client:
-        return await warm(rows, client, progress=lambda _: None, **settings)
+    requests = [{"prompt": row} if isinstance(row, str) else row for row in rows]
+    made = [Row(n, "images", request) for n, request in enumerate(requests, 1)]
+    return await warm(made, client, progress=lambda _: None, **settings)
 
 
 async def test_running_it_again_resumes_for_nothing() -> None:
@@ -178,30 +191,38 @@ async def test_with_a_budget_what_has_no_price_is_not_begun_unless_allowed() -> 
 
 @pytest.mark.parametrize("how", [{}, {"budget_usd": 9.0}, {"dry_run": True}])
 async def test_a_row_that_can_not_be_sent_fails_alone(how: dict[str, Any]) -> None:
-    service = Service()
-    requests: list[dict[str, Any]] = [{"prompt": "\ud800"}, {"prompt": "b", "seed": float("nan")}, {"prompt": "c"}]
-    rows = [Row(n, "images", request) for n, request in enumerate(requests, 1)]
-    settings: dict[str, Any] = {"budget_usd": None, "dry_run": False} | how
-    async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as client:
-        report = await warm(
-            rows,
-            client,
-            concurrency=2,
-            estimate=lambda *_: 1.0,
-            stop=asyncio.Event(),
-            progress=lambda _: None,
-            **settings,
-        )
+    rows = [
+        {"prompt": "\ud800"},
+        {"prompt": "b", "seed": float("nan")},
+        {"prompt": "c"},
+        {"prompt": "d", "seed": 10**30},
+    ]
+    report = await warmed(Service(), rows, **how)
+    assert (report.failed, report.generated) == (3, 1)
+    assert [failure["line"] for failure in report.failures] == [1, 2, 4]
+
+
+async def test_a_row_that_its_route_refuses_fails_alone() -> None:
+    report = await warmed(Service(), [{"prompt": ""}, {"prompt": "b"}, {"prompt": "c", "stream": True}])
     assert (report.failed, report.generated) == (2, 1)
-    assert [failure["line"] for failure in report.failures] == [1, 2]
+    assert {failure["line"] for failure in report.failures} == {1, 3}
+
+
+@pytest.mark.parametrize("limits", [{"max_batch_items": 2}, {"max_batch_bytes": 400}])
+async def test_more_rows_than_a_batch_holds_are_several_batches(limits: dict[str, int]) -> None:
+    service = Service()
+    report = await warmed(service, [str(n) for n in range(9)], limits=limits)
+    assert (report.generated, report.failed, report.done) == (9, 0, 9)
+    report = await warmed(Service(), [str(n) for n in range(9)], limits=limits, budget_usd=4.0)
+    assert (report.generated, report.skipped, report.usd) == (4, 5, 4.0)
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"cache": null}'])
-async def test_an_answer_that_is_not_the_service_s_fails_the_row(answer: bytes) -> None:
-    for status in (200, 500):
-        odd: Any = lambda _, status=status: httpx.Response(status, content=answer)  # noqa: E731
-        odd.usd = 1.0
-        assert (await warmed(odd, ["a", "b"])).failed == 2
+@pytest.mark.parametrize("status", [200, 202, 500])
+async def test_an_answer_that_is_not_the_service_s_fails_the_row(answer: bytes, status: int) -> None:
+    odd = httpx.MockTransport(lambda request: httpx.Response(status, content=answer))
+    async with httpx.AsyncClient(transport=odd, base_url="http://service") as client:
+        assert (await asked_of(client, ["a", "b"])).failed == 2
 
 
 def test_the_estimate_counts_every_answer_and_takes_no_nonsense() -> None:
@@ -257,19 +278,78 @@ async def test_after_an_interruption_nothing_more_is_begun() -> None:
     assert (report.skipped, report.stopped, service.generated) == (2, "interrupted", [])
 
 
-async def test_a_service_that_is_gone_fails_the_row_not_the_run() -> None:
+async def test_a_stop_lets_what_runs_end_and_begins_nothing_more() -> None:
+    service, stop = Service(), asyncio.Event()
+    begun = asyncio.Event()
+
+    class Slow(Service):
+        async def __call__(self, asked: Asked) -> Result:
+            stop.set()
+            await begun.wait()
+            return await service(asked)
+
+    async def pause(seconds: float) -> None:
+        if bench_cancelled():
+            begun.set()
+        await asyncio.sleep(0)
+
+    bench = make_bench()
+    bench.cache.answer = Slow()
+
+    def bench_cancelled() -> bool:
+        return any(batch.cancelled_at is not None for batch in bench.batches.batches.values())
+
+    async with bench.client() as client:
+        report = await asked_of(client, ["a", "b", "c"], stop=stop, pause=pause)
+    assert (report.generated, report.skipped, report.stopped) == (1, 2, "interrupted")
+
+
+async def test_a_service_that_is_started_again_meanwhile_is_asked_again() -> None:
+    bench, dropped = make_bench(), [503, 0, 503]
+    inner = httpx.ASGITransport(bench.app)
+
+    class Flaky(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET" and dropped:
+                if (status := dropped.pop()) == 0:
+                    raise httpx.ConnectError("refused")
+                return httpx.Response(status, json={"title": "Stopping"})
+            return await inner.handle_async_request(request)
+
+    async with httpx.AsyncClient(transport=Flaky(), base_url="http://127.0.0.1:8000") as client:
+        report = await asked_of(client, ["a", "b"])
+    assert (report.hits, report.failed) == (2, 0)
+
+
+async def test_a_service_that_is_gone_fails_the_rows_not_the_run() -> None:
     def gone(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(gone), base_url="http://service") as client:
-        report = await warm(
-            [Row(1, "images", {"prompt": "a"})],
-            client,
-            concurrency=1,
-            budget_usd=None,
-            dry_run=False,
-            estimate=lambda *_: None,
-            stop=asyncio.Event(),
-            progress=lambda _: None,
-        )
-    assert report.failed == 1
+        assert (await asked_of(client, ["a"])).failed == 1
+
+
+KEYS = ("ann:ka:one", "bob:kb", "eve:k:c:one")
+
+
+@pytest.mark.parametrize(
+    ("choice", "key"),
+    [
+        (ClientChoice(), "ka"),
+        (ClientChoice("bob"), "kb"),
+        (ClientChoice(namespace="bob"), "kb"),
+        (ClientChoice("eve", "one"), "k:c"),
+    ],
+)
+def test_a_command_is_the_client_that_it_names(choice: ClientChoice, key: str) -> None:
+    chosen = bootstrap._client_key(Settings(client_keys=KEYS), choice)
+    assert chosen is not None
+    assert chosen.get_secret_value() == key
+
+
+@pytest.mark.parametrize("choice", [ClientChoice("joe"), ClientChoice(namespace="two"), ClientChoice("bob", "one")])
+def test_a_client_that_is_not_configured_is_an_error_that_names_those_that_are(choice: ClientChoice) -> None:
+    with pytest.raises(ConfigurationError, match=r"ann \(one\), bob \(bob\), eve \(one\)"):
+        bootstrap._client_key(Settings(client_keys=KEYS), choice)
+    with pytest.raises(ConfigurationError, match="there are: none"):
+        bootstrap._client_key(Settings(), choice)
