@@ -38,12 +38,15 @@ from cache_service.jobs.batch_run import Estimate, Means
 from cache_service.jobs.check import check as check_all
 from cache_service.jobs.evaluate import Evaluation
 from cache_service.jobs.evaluate import evaluate as evaluate_pairs
+from cache_service.jobs.evict import Evictor
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.pairs import digest, read_pairs
 from cache_service.jobs.purge import Purger
+from cache_service.jobs.use_log import UseLog
+from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
@@ -55,6 +58,7 @@ from cache_service.single_flight import SingleFlight
 from cache_service.store.base import Problem
 from cache_service.store.batches import SqlBatchStore
 from cache_service.store.blobs import FileBlobStore
+from cache_service.store.eviction import Bound, Bounds, ranking_for
 from cache_service.store.migrations import migrate
 from cache_service.store.spool import FileSpool
 from cache_service.store.sql import SqlEntryStore, open_store
@@ -80,6 +84,8 @@ POLL = 1.0  # seconds within which another process's changes hold here
 SAVE_INDEX_EVERY = 300.0  # seconds
 MAINTAIN_EVERY = 60.0  # seconds
 RECORD_HITS_EVERY = 0.5  # seconds; what a killed process may lose of the record of hits
+COUNT_USES_EVERY = 5.0  # seconds; what a killed process may lose of how often entries were served
+KEEP_BOUNDS_EVERY = 10.0  # seconds within which another node's stores count here
 BATCHES_GRACE = 5.0  # seconds beyond the drain's in which outcomes of batches are filed
 THREADS = 64  # file and SQL work waits for the disk, so more threads than cores
 
@@ -171,6 +177,17 @@ async def open_service(
         follower = Follower(store, index, embedding_model=embeddings.model_id)
         await follower.start()
         stack.push_async_callback(follower.save)
+        evictor = Evictor(
+            store,
+            blobs,
+            bounds=bounds(settings),
+            unreferenced=store.unreferenced,
+            catch_up=follower.catch_up,
+            hook=metrics,
+        )
+        await evictor.start()
+        uses = UseLog(store)
+        stack.push_async_callback(uses.close)
         upstream = await _open_upstream(settings, stack, metrics)
         ledger = await _open_ledger(settings, stack, store, catalog, upstream, metrics)
         generator = Generator(
@@ -179,10 +196,11 @@ async def open_service(
             blobs=blobs,
             spool=FileSpool(settings.data_dir / "spool"),
             follower=follower,
-            ttl={"images": settings.ttl_images, "chat": settings.ttl_chat, "volatile": settings.ttl_volatile},
+            lifetimes=lifetimes(settings),
             ledger=ledger,
             hook=metrics,
             embedding_model=embeddings.model_id,
+            room=evictor.room,
         )
         kinds = operations(catalog)
         await generator.recover(kinds)
@@ -213,6 +231,7 @@ async def open_service(
             threshold=settings.threshold,
             generation_timeout=settings.upstream_timeout,
             prepare=preparation(settings, offers),
+            used=uses.add,
         )
         purger = Purger(
             store,
@@ -238,6 +257,8 @@ async def open_service(
             ),
         )
         _in_background(stack, hits.run(every=RECORD_HITS_EVERY))
+        _in_background(stack, uses.run(every=COUNT_USES_EVERY))
+        _in_background(stack, evictor.run(every=KEEP_BOUNDS_EVERY))
         _in_background(stack, feedback.run(poll=POLL))
         _in_background(stack, ledger.run(every=RECORD_HITS_EVERY))
         batches = _open_batches(settings, stack, store, cache, metrics, resume=resume_batches)
@@ -475,7 +496,7 @@ async def _open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> S
         else f"sqlite:///{settings.data_dir.absolute()}/cache.db"
     )
     await migrate(url)
-    store = await open_store(url)
+    store = await open_store(url, ranking=ranking_for(settings.eviction, bounds(settings)))
     stack.push_async_callback(store.aclose)
     return store
 
@@ -585,6 +606,21 @@ async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, h
     )
     stack.push_async_callback(upstream.aclose)
     return upstream
+
+
+def bounds(settings: Settings) -> Bounds:
+    """How much may be stored."""
+    return Bounds(
+        total=Bound(settings.max_entries, settings.max_blob_bytes),
+        each=Bound(settings.namespace_max_entries, settings.namespace_max_blob_bytes),
+        named={bound.name: Bound(bound.max_entries, bound.max_blob_bytes) for bound in settings.namespace_bounds},
+    )
+
+
+def lifetimes(settings: Settings) -> Lifetimes:
+    """How long answers stay fresh."""
+    operations = {"images": settings.ttl_images, "chat": settings.ttl_chat}
+    return Lifetimes(operations, dict(settings.ttl_models), settings.ttl_volatile)
 
 
 def pool_configs(settings: Settings) -> list[PoolConfig]:

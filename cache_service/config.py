@@ -35,6 +35,21 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_comma_separated)]
 
 
+def _durations(value: object) -> object:
+    """`name=seconds`, comma-separated, as pairs; a table of TOML too."""
+    if isinstance(value, str):
+        parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        if not all(separator for _, separator, _ in parts):
+            raise ValueError("expected NAME=SECONDS, comma-separated")
+        return tuple((name.strip(), seconds.strip()) for name, _, seconds in parts)
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    return value
+
+
+Durations = Annotated[tuple[tuple[str, Annotated[float, Field(ge=0)]], ...], BeforeValidator(_durations)]
+
+
 class LimitPool(BaseModel):
     """One limit pool of the upstream: an organisation's or project's limits, shared by its keys. Unset means not limited.
 
@@ -50,6 +65,19 @@ class LimitPool(BaseModel):
     tokens_per_minute: float | None = Field(default=None, gt=0)
     requests_per_day: float | None = Field(default=None, gt=0)
     max_in_flight: int | None = Field(default=None, gt=0)
+
+
+class NamespaceBound(BaseModel):
+    """Bounds of one namespace, in place of those that each namespace has. Unset means not bounded.
+
+    In TOML: `[[namespace_bounds]]` with `name` and any of the bounds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    max_entries: int | None = Field(default=None, gt=0)
+    max_blob_bytes: int | None = Field(default=None, gt=0)
 
 
 class Settings(BaseModel):
@@ -215,6 +243,27 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds a chat entry stays fresh at most whose last turn asks about now (`today`, `latest`), about the asker "
         "(`my account`, an order's number) or for something to be done (`cancel`, `pay`); such turns are never compared by meaning.",
+    )
+    ttl_models: Durations = Field(
+        default=(),
+        description="Seconds that entries of a model stay fresh, instead of their operation's: `gpt-5-mini=3600,gpt-image-*=0`. A name may "
+        "end in `*`; the longest that fits counts.",
+    )
+    max_entries: int | None = Field(
+        default=None, gt=0, description="Entries kept in all; unbounded if unset. What is over is evicted."
+    )
+    max_blob_bytes: int | None = Field(default=None, gt=0, description="Bytes of pictures kept in all.")
+    namespace_max_entries: int | None = Field(default=None, gt=0, description="Entries kept of each namespace.")
+    namespace_max_blob_bytes: int | None = Field(
+        default=None, gt=0, description="Bytes of pictures kept of each namespace."
+    )
+    namespace_bounds: tuple[NamespaceBound, ...] = Field(
+        default=(), description="Namespaces with bounds of their own; TOML only."
+    )
+    eviction: Literal["cost", "lru", "lfu"] = Field(
+        default="cost",
+        description="What goes first: `cost` the least money saved for the place it takes (how often it is asked for, its price, its "
+        "size), `lru` the longest unused, `lfu` the least often used. What has expired goes before all.",
     )
     wrong_hits_images: float = Field(
         default=0.01,

@@ -12,7 +12,8 @@ import base64
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ from cache_service.errors import BudgetExceeded, CacheServiceError, StoreError, 
 from cache_service.instrumentation.events import Hook, NotStored, Recovered, StoreFailed
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.ledger import Bill, Ledger
+from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Answer, Asked, Incomplete, Made, Operation
 from cache_service.single_flight import Generation
 from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool, SpoolFile
@@ -31,6 +33,16 @@ from cache_service.store.entry import Entry, NewEntry, Output, Payment, SpoolHea
 from cache_service.upstream.base import Call, Upstream
 
 log = logging.getLogger(__name__)
+
+
+Room: TypeAlias = Callable[[str, int], AbstractAsyncContextManager[bool]]
+"""(namespace, bytes of pictures) → room for one entry while it is stored; False where it must not be, being larger than a bound."""
+
+
+@asynccontextmanager
+async def unbounded(_namespace: str, _blob_bytes: int) -> AsyncIterator[bool]:
+    """There is always room."""
+    yield True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,10 +135,11 @@ class Generator:
         blobs: BlobStore,
         spool: Spool,
         follower: Follower,
-        ttl: Mapping[str, float],
+        lifetimes: Lifetimes,
         ledger: Ledger,
         hook: Hook,
         embedding_model: str,
+        room: Room = unbounded,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._upstream = upstream
@@ -134,10 +147,11 @@ class Generator:
         self._blobs = blobs
         self._spool = spool
         self._follower = follower
-        self._ttl = ttl
+        self._lifetimes = lifetimes
         self._ledger = ledger
         self._hook = hook
         self._embedding_model = embedding_model
+        self._room = room
         self._now = now
 
     async def run(self, job: Job, generation: Generation[Outcome]) -> Outcome:
@@ -213,9 +227,9 @@ class Generator:
         if there is not None and pictures and pictures.keys() <= {output.blob for output in there.outputs}:
             return "stored"
         stored = await self._file(new, pictures, on_conflict, payment)
-        if isinstance(stored, RefusedByPurge):
+        if isinstance(stored, str):
             await self._ledger.file(bill, replace(payment, charge="not-stored"))
-            return "purged"
+            return stored
         return "stored"
 
     async def _recover_lost(self, operation: Operation, draft: NewEntry, header: SpoolHeader) -> None:
@@ -266,8 +280,8 @@ class Generator:
         if may_store:
             try:
                 stored = await self._file(new, pictures, on_conflict, payment)
-                if isinstance(stored, RefusedByPurge):
-                    why_not = "purged"
+                if isinstance(stored, str):
+                    why_not = stored
                 else:
                     entry = stored
                     self._ledger.filed(bill, payment)
@@ -311,7 +325,7 @@ class Generator:
     ) -> tuple[NewEntry, OnConflict]:
         """The entry to store: as asked, or beside what is there under the key of what was really made, if that was something else."""
         now = self._now()
-        ttl = self._lifetime(draft.operation, volatile=asked.volatile)
+        ttl = self._lifetimes.seconds(draft.operation, draft.model, volatile=asked.volatile)
         new = replace(
             draft,
             envelope=answer.envelope,
@@ -327,22 +341,20 @@ class Generator:
         filed = replace(new, exact_key=key.exact, partition=key.partition, request=made.body)
         return filed, "append" if operation.accumulates else "keep"
 
-    def _lifetime(self, operation: str, *, volatile: bool) -> float:
-        """Seconds an answer stays fresh, 0 for ever; what is volatile never longer than `ttl["volatile"]`."""
-        kinds = (operation, "volatile") if volatile else (operation,)
-        return min((ttl for kind in kinds if (ttl := self._ttl.get(kind, 0.0))), default=0.0)
-
     async def _file(
         self, new: NewEntry, pictures: Mapping[str, bytes], on_conflict: OnConflict, payment: Payment
-    ) -> Entry | RefusedByPurge:
-        """Blobs, then the transaction, then the index. Raises StoreError."""
-        async with self._blobs.writing(list(pictures.values())):
-            stored = await self._store.put(new, on_conflict, payment=payment)
+    ) -> Entry | str:
+        """Room, blobs, the transaction, then the index; or the word why it isn't stored. Raises StoreError."""
+        async with self._room(new.namespace, sum(map(len, pictures.values()))) as fits:
+            if not fits:
+                return "too large"
+            async with self._blobs.writing(list(pictures.values())):
+                stored = await self._store.put(new, on_conflict, payment=payment)
         if not isinstance(stored, RefusedByPurge) and stored.orphaned_blobs:
             await self._blobs.collect(stored.orphaned_blobs, unreferenced=self._store.unreferenced)
         if isinstance(stored, RefusedByPurge):
             await self._blobs.collect(pictures, unreferenced=self._store.unreferenced)
-            return stored
+            return "purged"
         try:
             await self._follower.catch_up(at_least=stored.number)
         except StoreError:

@@ -57,7 +57,8 @@ class SemanticCache:
     """Answers from what was generated before, and generates only what is missing.
 
     threshold: least cosine of a semantic hit; feedback (`standing`) may ask for more. modes: by operation, `on` where it isn't named.
-    prepare: makes presets explicit, before the key is formed. record: told of every answer that another prompt had made. generation_timeout: seconds one request may wait in all.
+    prepare: makes presets explicit, before the key is formed. record: told of every answer that another prompt had made; used: of every entry
+    that was served. generation_timeout: seconds one request may wait in all.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class SemanticCache:
         threshold: float,
         generation_timeout: float,
         prepare: Prepare = as_sent,
+        used: Callable[[int], None] = lambda entry_id: None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,8 +98,8 @@ class SemanticCache:
             now=now, monotonic=monotonic,
         )  # fmt: skip
         self._serving = Serving(
-            responses=responses, store=store, ledger=ledger, hook=hook, record=record, now=now, monotonic=monotonic
-        )
+            responses=responses, store=store, ledger=ledger, hook=hook, record=record, used=used, now=now, monotonic=monotonic
+        )  # fmt: skip
         self._streaming = Streaming(upstream, ledger, self._serving)
 
     async def get_or_generate(

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Serving:
-    """Answers questions. record: told of every answer that another prompt had made."""
+    """Answers questions. record: told of every answer that another prompt had made; used: of every entry that was served."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Serving:
         ledger: Ledger,
         hook: Hook,
         record: Callable[[ServedHit], None],
+        used: Callable[[int], None] = lambda entry_id: None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,6 +53,7 @@ class Serving:
         self._ledger = ledger
         self._hook = hook
         self._record_hit = record
+        self._used = used
         self._now = now
         self._monotonic = monotonic
 
@@ -68,6 +70,7 @@ class Serving:
             with contextlib.suppress(StoreError):
                 await self._store.quarantine([decision.entry.id])
             return Miss(MissReason.TIER_FAILED, "the stored picture is damaged")
+        self._used(decision.entry.id)
         if served.report.saved_usd is not None:
             self._hook(UsdSpent(question.asked.operation, served.report.saved_usd, saved=True))
         return self.answered(question, served)

@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, Settings
+from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, NamespaceBound, Settings
 from cache_service.instrumentation import prometheus
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -46,7 +46,14 @@ def settings_page() -> str:
         "images_per_minute = 50\ntokens_per_minute = 800000\n```\n\n"
         "A limit that is left out isn't held; `max_in_flight` is then `upstream_max_in_flight`.\n\n"
     )
-    return f"{SETTINGS}\n{_table(Settings, PREFIX)}\n{pools}{_table(LimitPool, '')}"
+    bounds = (
+        "## `[[namespace_bounds]]`\n\n"
+        "Bounds of one namespace, in place of `namespace_max_entries` and `namespace_max_blob_bytes`; one that is left out isn't held. "
+        "In the TOML file only.\n\n"
+        '```toml\n[[namespace_bounds]]\nname = "design-team"\nmax_entries = 100000\n```\n\n'
+    )
+    tables = f"{pools}{_table(LimitPool, '')}\n{bounds}{_table(NamespaceBound, '')}"
+    return f"{SETTINGS}\n{_table(Settings, PREFIX)}\n{tables}"
 
 
 def metrics_page() -> str:
@@ -114,6 +121,8 @@ def _words(annotation: Any) -> list[str]:
         return [f"`{value}`" for value in get_args(annotation)]
     if origin in (Union, types.UnionType):
         return [word for part in get_args(annotation) if part is not types.NoneType for word in _words(part)]
+    if origin is tuple and get_origin(get_args(annotation)[0]) is tuple:
+        return ["list of `name=seconds`"]
     if origin is tuple:
         return [f"list of {_words(get_args(annotation)[0])[0]}s"]
     names = {
@@ -123,6 +132,7 @@ def _words(annotation: Any) -> list[str]:
         Path: "path",
         SecretStr: "secret",
         LimitPool: "table",
+        NamespaceBound: "table",
         bool: "boolean",
     }
     return [names[annotation]]

@@ -79,7 +79,7 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True)
 class NotStored:
-    """An answer was served and rightly not stored. reason: "purged", "incomplete", "no-store" …"""
+    """An answer was served and rightly not stored. reason: "purged", "incomplete", "no-store", "too large" …"""
 
     operation: str
     reason: str
@@ -95,7 +95,7 @@ class TierFailed:
 
 @dataclass(frozen=True, slots=True)
 class EntriesRemoved:
-    """Entries went. cause: "purged" or "expired"."""
+    """Entries went. cause: "purged", "expired" or "evicted"."""
 
     cause: str
     count: int
@@ -147,6 +147,14 @@ class BatchesInProgress:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoreHeld:
+    """What is stored, as of the last look: entries, and bytes of their pictures."""
+
+    entries: int
+    blob_bytes: int
+
+
 Event: TypeAlias = (
     RequestServed
     | StepTimed
@@ -161,6 +169,7 @@ Event: TypeAlias = (
     | ShadowHit
     | FeedbackGiven
     | HitsUnrecorded
+    | StoreHeld
     | BatchItemEnded
     | BatchesInProgress
 )

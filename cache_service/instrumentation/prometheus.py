@@ -29,6 +29,7 @@ from cache_service.instrumentation.events import (
     ShadowHit,
     StepTimed,
     StoreFailed,
+    StoreHeld,
     TierFailed,
     UpstreamCalled,
     UsdSpent,
@@ -54,12 +55,12 @@ STEPS: Final = ("key", "exact", "embed", "search", "verify", "join", "generate",
 VERDICTS: Final = ("same", "different", "unsure")
 STAGES: Final = ("spool", "blob", "sql", "index")
 TIERS: Final = ("exact", "embedding", "index", "verifier")
-NOT_STORED: Final = ("purged", "incomplete", "no-store", "store failed")
-CAUSES: Final = ("purged", "expired")
+NOT_STORED: Final = ("purged", "incomplete", "no-store", "too large", "store failed")
+CAUSES: Final = ("purged", "expired", "evicted")
 JUDGEMENTS: Final = ("wrong", "right", "undone")
 MODES: Final = ("on", "shadow")
 BATCH_OUTCOMES: Final = ("hit", "generated", "failed", "skipped", "cancelled")
-RECOVERED: Final = ("stored", "incomplete", "purged", "unreadable")
+RECOVERED: Final = ("stored", "incomplete", "purged", "too large", "unreadable")
 OUTCOMES: Final = (
     *("ok", "abandoned", "rate_limit", "too_large", "slow_down", "quota", "key", "model", "overloaded", "refused"),
     *("redirect", "not_sent", "broken", "cut", "answer_too_large", "timeout"),
@@ -116,6 +117,8 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
     "not_stored": (Counter, "Answers that were served and rightly not stored.", ("operation", "reason")),
     "tier_failures": (Counter, "Tiers that could not be asked and were passed over.", ("operation", "tier")),
     "entries_removed": (Counter, "Entries that went.", ("cause",)),
+    "held_entries": (Gauge, "Entries that are stored, as of the last look.", ()),
+    "held_blob_bytes": (Gauge, "Bytes of their pictures; one that two entries share counts twice.", ()),
     "shadow_hits": (Counter, "Semantic hits found and verified in shadow mode, and not served.", ("operation",)),
     "shadow_similarity": (Histogram, "Cosine of those.", ("operation",)),
     "feedback": (Counter, "Clients' verdicts on semantic hits.", ("operation", "verdict", "mode")),
@@ -173,7 +176,7 @@ class PrometheusMetrics:
                 self._of("not_stored", _operation(operation), _one(reason, NOT_STORED)).inc()
             case TierFailed(operation, tier):
                 self._of("tier_failures", _operation(operation), _one(tier, TIERS)).inc()
-            case EntriesRemoved() | Recovered():
+            case EntriesRemoved() | Recovered() | StoreHeld():
                 self._kept(event)
             case ShadowHit() | FeedbackGiven() | HitsUnrecorded():
                 self._judged(event)
@@ -209,12 +212,15 @@ class PrometheusMetrics:
             case HitsUnrecorded(count):
                 self._metrics["unrecorded_hits"].inc(count)
 
-    def _kept(self, event: EntriesRemoved | Recovered) -> None:
+    def _kept(self, event: EntriesRemoved | Recovered | StoreHeld) -> None:
         match event:
             case EntriesRemoved(cause, count):
                 self._of("entries_removed", _one(cause, CAUSES)).inc(count)
             case Recovered(outcome):
                 self._of("recovered_generations", _one(outcome, RECOVERED)).inc()
+            case StoreHeld(entries, blob_bytes):
+                self._metrics["held_entries"].set(entries)
+                self._metrics["held_blob_bytes"].set(blob_bytes)
 
     def _batch(self, event: BatchItemEnded | BatchesInProgress) -> None:
         match event:

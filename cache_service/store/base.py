@@ -35,6 +35,7 @@ from cache_service.store.entry import (
     StoredVector,
     Sum,
 )
+from cache_service.store.eviction import Excess, Held
 from cache_service.store.records import (
     Act,
     AuditRecord,
@@ -51,19 +52,26 @@ OnConflict: TypeAlias = Literal["append", "replace", "keep"]
 
 
 class ChangeKind(StrEnum):
-    """What happened to an entry: after `expired`, `purged` and `quarantined` it is gone, after the others a follower looks again.
+    """What happened to an entry: after `expired`, `evicted`, `purged` and `quarantined` it is gone, after the others a follower looks again.
 
-    `judged`: a client judged a hit, or that was undone; no entry changed.
+    `judged`: a client judged a hit, or that was undone; no entry changed. `other`: a word of a newer release; a follower looks again.
     """
 
     STORED = "stored"
     OUTPUTS_ADDED = "outputs-added"
     REPLACED = "replaced"
     EXPIRED = "expired"
+    EVICTED = "evicted"
     PURGED = "purged"
     QUARANTINED = "quarantined"
     RE_EMBEDDED = "re-embedded"
     JUDGED = "judged"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ChangeKind:
+        """While releases are changed one node at a time, an older one reads what a newer one writes."""
+        return cls.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,24 @@ class Purged:
     count: int
     number: int
     orphaned_blobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How often an entry was served since it was last recorded, and when for the last time (Unix seconds)."""
+
+    times: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """An eviction committed: how many entries went, its change number, orphaned blobs, and what was freed by namespace."""
+
+    count: int
+    number: int
+    orphaned_blobs: tuple[str, ...]
+    freed: Mapping[str, Held]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,6 +332,22 @@ class LedgerStore(Protocol):
 
     async def trim_payments(self, *, before: float) -> int:
         """Deletes payments from before that time (Unix seconds); the sums stay. Returns how many went."""
+
+
+class EvictingStore(Protocol):
+    """What entries are worth keeping, and making room."""
+
+    async def record_uses(self, uses: Mapping[int, Use]) -> None:
+        """Counts hits by entry id; an entry that is gone is passed over."""
+
+    async def held(self) -> dict[str, Held]:
+        """Entries and bytes of their pictures, by namespace."""
+
+    async def evict(self, excess: Excess, *, limit: int, now: float) -> Evicted:
+        """Deletes up to `limit` entries, the expired and the least worth first, until the excess is gone. Durable."""
+
+    async def rank(self) -> int:
+        """Ranks what isn't ranked by the present rule, a page at a time; returns how many entries that were."""
 
 
 class BlobStore(Protocol):

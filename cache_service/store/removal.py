@@ -21,12 +21,14 @@ from cache_service.store.base import ChangeKind, Purged
 from cache_service.store.entry import PurgePredicate, Similar
 from cache_service.store.records import Act
 from cache_service.store.rows import matrix_from
-from cache_service.store.tables import LIVE, QUARANTINED, changes, entries, outputs, tags, vectors
+from cache_service.store.tables import LIVE, QUARANTINED, changes, entries, outputs, tags, vectors, worth
 
 T = TypeVar("T")
 
 PAGE = 1000
 """Vectors compared at once (1.5 MB, a tenth of a millisecond), and the most parameters in one statement."""
+
+LEAST_PRIORITY = -1e300
 
 ROUNDING = 1e-4
 """A matrix product may differ from a dot product by less; what is so near the limit is computed again as `matches` does."""
@@ -102,6 +104,8 @@ async def quarantine(connection: AsyncConnection, entry_ids: Collection[int], *,
         live = entries.c.id.in_(ids) & (entries.c.state == LIVE)
         statement = sa.update(entries).where(live).values(state=QUARANTINED).returning(entries.c.id)
         taken_out += sorted((await connection.execute(statement)).scalars())
+        # what nobody is served any more is the first to go when room is needed
+        await connection.execute(sa.update(worth).where(worth.c.entry_id.in_(ids)).values(priority=LEAST_PRIORITY))
     if taken_out:
         taken = await feed.take(connection, len(taken_out))
         await feed.report(connection, ChangeKind.QUARANTINED, taken_out, taken.first, at=at)

@@ -15,15 +15,30 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.errors import StoreError
-from cache_service.store import auditing, checks, feed, judging, keys, ledger, listing, reading, removal, storing, words
+from cache_service.store import (
+    auditing,
+    checks,
+    feed,
+    judging,
+    keeping,
+    keys,
+    ledger,
+    listing,
+    reading,
+    removal,
+    storing,
+    words,
+)
 from cache_service.store.base import (
     Change,
+    Evicted,
     FeedPosition,
     OnConflict,
     Problem,
     Purged,
     RefusedByPurge,
     Stored,
+    Use,
     VectorRow,
 )
 from cache_service.store.engine import Abandoned, Database
@@ -41,6 +56,7 @@ from cache_service.store.entry import (
     StoredVector,
     Sum,
 )
+from cache_service.store.eviction import Excess, Held, Ranking
 from cache_service.store.migrations import require_current
 from cache_service.store.records import (
     Act,
@@ -57,10 +73,12 @@ ATTEMPTS = 10
 """How often `put` is tried when the entry it met is gone before it could be looked at."""
 
 
-async def open_store(url: str, *, clock: Callable[[], float] = time.time) -> SqlEntryStore:
+async def open_store(
+    url: str, *, clock: Callable[[], float] = time.time, ranking: Ranking | None = None
+) -> SqlEntryStore:
     """Opens a database that `migrate` has brought to this program's schema.
 
-    url: `sqlite:///…` or `postgresql://…`. clock: Unix seconds, for the times in the change feed.
+    url: `sqlite:///…` or `postgresql://…`. clock: Unix seconds, for the times in the change feed. ranking: what goes first.
     Raises SchemaMismatch, StoreError, ConfigurationError.
     """
     database = Database(url)
@@ -69,15 +87,16 @@ async def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Sql
     except BaseException:
         await database.aclose()
         raise
-    return SqlEntryStore(database, clock=clock)
+    return SqlEntryStore(database, clock=clock, ranking=ranking or Ranking())
 
 
 class SqlEntryStore:
-    """An `EntryStore`, a `FeedbackStore`, an `AdminStore` and a `LedgerStore` on a database; `base` says what each method promises."""
+    """An `EntryStore`, a `FeedbackStore`, an `AdminStore`, a `LedgerStore` and an `EvictingStore` on a database; `base` says what each method promises."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float], ranking: Ranking) -> None:
         self._database = database
         self._clock = clock
+        self._ranking = ranking
 
     @property
     def database(self) -> Database:
@@ -111,7 +130,7 @@ class SqlEntryStore:
         async def work(connection: AsyncConnection) -> Stored | RefusedByPurge | None:
             if payment is not None:
                 await ledger.pay(connection, [payment])
-            stored = await storing.put(connection, new, on_conflict, at=self._clock())
+            stored = await storing.put(connection, new, on_conflict, self._ranking, at=self._clock())
             if stored is None:
                 raise Abandoned(None)  # the payment is filed with the entry, or not at all
             return stored
@@ -311,6 +330,33 @@ class SqlEntryStore:
     async def trim_payments(self, *, before: float) -> int:
         """One transaction."""
         return await self._database.write(lambda c: ledger.trim(c, before))
+
+    async def record_uses(self, uses: Mapping[int, Use]) -> None:
+        """One transaction."""
+        await self._database.write(lambda c: keeping.record_uses(c, uses, self._ranking))
+
+    async def held(self) -> dict[str, Held]:
+        """One statement; reads every row of `worth`."""
+        return await self._database.read(keeping.held)
+
+    async def evict(self, excess: Excess, *, limit: int, now: float) -> Evicted:
+        """One transaction."""
+        return await self._database.write(
+            lambda c: keeping.evict(c, excess, self._ranking, limit=limit, now=now, at=self._clock())
+        )
+
+    async def rank(self) -> int:
+        """One transaction for each page."""
+        ranked = 0
+        while ids := await self._database.read(keeping.uncounted):
+            ranked += await self._database.write(partial(keeping.adopt, entry_ids=ids, ranking=self._ranking))
+        if await self._database.read(keeping.rule) == self._ranking.rule:
+            return ranked
+        last: int | None = 0
+        while last is not None:
+            last = await self._database.write(partial(keeping.rank_again, after_id=last, ranking=self._ranking))
+            ranked += keeping.PAGE
+        return ranked
 
     async def aclose(self) -> None:
         """Waits for writes under way."""

@@ -13,15 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cache_service.store import feed, reading, removal
+from cache_service.store import feed, keeping, reading, removal
 from cache_service.store.base import ChangeKind, OnConflict, RefusedByPurge, Stored
 from cache_service.store.engine import Abandoned
 from cache_service.store.entry import Entry, NewEntry, StoredVector
+from cache_service.store.eviction import Ranking
 from cache_service.store.rows import entry_values, output_values, vector_values
 from cache_service.store.tables import LIVE, entries, outputs, tags, vectors
 
 
-async def put(connection: AsyncConnection, new: NewEntry, on_conflict: OnConflict, *, at: float) -> Stored | None:
+async def put(
+    connection: AsyncConnection, new: NewEntry, on_conflict: OnConflict, ranking: Ranking, *, at: float
+) -> Stored | None:
     """Stores a new entry, or goes on with the one that has its key; None if that one is gone meanwhile: try again.
 
     Raises Abandoned(RefusedByPurge).
@@ -35,8 +38,9 @@ async def put(connection: AsyncConnection, new: NewEntry, on_conflict: OnConflic
     )
     entry_id = (await connection.execute(statement)).scalar_one_or_none()
     if entry_id is None:
-        return await _go_on(connection, new, on_conflict, at=at)
+        return await _go_on(connection, new, on_conflict, ranking, at=at)
     await _insert_parts(connection, entry_id, new)
+    await keeping.begin(connection, entry_id, new, ranking)
     number = await _number(connection, ChangeKind.STORED, entry_id, new, at=at)
     return Stored(_as_stored(entry_id, new), number)
 
@@ -61,7 +65,9 @@ async def set_vectors(connection: AsyncConnection, stored: Mapping[int, StoredVe
     return len(ids)
 
 
-async def _go_on(connection: AsyncConnection, new: NewEntry, on_conflict: OnConflict, *, at: float) -> Stored | None:
+async def _go_on(
+    connection: AsyncConnection, new: NewEntry, on_conflict: OnConflict, ranking: Ranking, *, at: float
+) -> Stored | None:
     """The key is there already. An entry that can't be served (quarantined, damaged) is replaced in any case."""
     number = await feed.lock(connection)
     query = sa.select(entries.c.id).where(entries.c.exact_key == new.exact_key)
@@ -74,6 +80,7 @@ async def _go_on(connection: AsyncConnection, new: NewEntry, on_conflict: OnConf
         return Stored(entry, number)
     if entry is not None and on_conflict == "append":
         await _append_parts(connection, entry, new)
+        await keeping.grow(connection, entry_id, new, ranking)
         number = await _number(connection, ChangeKind.OUTPUTS_ADDED, entry_id, new, at=at)
         grown = await reading.by_ids(connection, [entry_id], model_id)
         return Stored(grown.entries[entry_id], number)
@@ -83,6 +90,7 @@ async def _go_on(connection: AsyncConnection, new: NewEntry, on_conflict: OnConf
     for table in (outputs, vectors, tags):
         await connection.execute(sa.delete(table).where(table.c.entry_id == entry_id))
     await _insert_parts(connection, entry_id, new)
+    await keeping.renew(connection, entry_id, new, ranking)
     orphaned = tuple(sorted(await removal.unreferenced(connection, before)))
     number = await _number(connection, ChangeKind.REPLACED, entry_id, new, at=at)
     return Stored(_as_stored(entry_id, new), number, orphaned)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -125,8 +125,33 @@ counter = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("epoch", sa.Text, nullable=False),
     sa.Column("trimmed", sa.BigInteger, nullable=False),  # number of the newest purge that is no longer kept
+    sa.Column("ranking", sa.Text),  # the rule by which the priorities in `worth` were computed
     sa.CheckConstraint("id = 1", name="one_row"),
 )
+
+worth = sa.Table(
+    "worth",
+    metadata,
+    sa.Column("entry_id", BigId, sa.ForeignKey("entries.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("blob_bytes", sa.BigInteger, nullable=False),
+    sa.Column("usd", sa.Double),
+    sa.Column("hits", sa.BigInteger, nullable=False),
+    sa.Column("last_used", sa.Double, nullable=False),
+    sa.Column("priority", sa.Double, nullable=False, index=True),
+    sa.Index(
+        "ix_worth_namespace_priority_blob_bytes", "namespace", "priority", "blob_bytes"
+    ),  # all that adding up reads
+)
+"""What an entry is worth keeping; apart from `entries`, so that counting hits rewrites nothing that is served."""
+
+floors = sa.Table(
+    "floors",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("priority", sa.Double, nullable=False),
+)
+"""The highest priority that was evicted, of all namespaces or of each: new entries stand on it (`eviction` says why)."""
 
 _PAIR = ("asked_key", "asked_digest", "stored_key", "stored_digest")
 

@@ -27,6 +27,8 @@ from cache_service.jobs.follow import Follower
 from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
+from cache_service.jobs.use_log import UseLog
+from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
@@ -88,6 +90,7 @@ class World:
     hits: HitLog
     keeper: FeedbackKeeper
     modes: dict[str, Mode]
+    uses: UseLog
     ledger: Ledger
     clock: dict[str, float] = field(default_factory=lambda: {"now": 1_800_000_000.0})
 
@@ -178,7 +181,7 @@ async def build(
         blobs=blobs,
         spool=FileSpool(directory / "spool"),
         follower=follower,
-        ttl={"chat": 100.0, "volatile": 60.0},
+        lifetimes=Lifetimes({"chat": 100.0}, volatile=60.0),
         ledger=ledger,
         hook=events.append,
         embedding_model=embedder.model_id,
@@ -200,6 +203,7 @@ async def build(
     standing = Standing(Policy({"images": 0.01, "chat": 0.02}))
     keeper = FeedbackKeeper(store, hits, standing, hook=events.append, threshold=0.92, now=now)
     modes: dict[str, Mode] = {}
+    uses = UseLog(store, now=now)
     cache = SemanticCache(
         operations=operations,
         store=store,
@@ -215,6 +219,7 @@ async def build(
         modes=modes,
         threshold=0.92,
         generation_timeout=60.0,
+        used=uses.add,
         now=now,
     )
     purger = Purger(
@@ -229,7 +234,7 @@ async def build(
     )
     return World(
         cache, store, blobs, index, embedder, upstream, generator, follower, flights, purger, directory, events,
-        hits, keeper, modes, ledger,
+        hits, keeper, modes, uses, ledger,
     )  # fmt: skip
 
 
