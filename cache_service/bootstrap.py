@@ -29,10 +29,14 @@ from cache_service.errors import ConfigurationError, InvalidRequest
 from cache_service.feedback import Policy, Standing
 from cache_service.generation import Generator, Outcome
 from cache_service.index.faiss import FaissIndex
-from cache_service.instrumentation.events import Hook
+from cache_service.instrumentation.alerts import PROFILES as ALERT_PROFILES
+from cache_service.instrumentation.alerts import Counts, Thresholds
+from cache_service.instrumentation.events import Hook, to_all
+from cache_service.instrumentation.gauges import Gauges
 from cache_service.instrumentation.prometheus import PrometheusMetrics
 from cache_service.jobs import calibrate as calibration
 from cache_service.jobs import maintain
+from cache_service.jobs.alerts import AlertKeeper, webhook
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Estimate, Means
 from cache_service.jobs.check import check as check_all
@@ -83,6 +87,7 @@ SIMULATOR = "simulator"
 POLL = 1.0  # seconds within which another process's changes hold here
 SAVE_INDEX_EVERY = 300.0  # seconds
 MAINTAIN_EVERY = 60.0  # seconds
+LOOK_FOR_ALERTS_EVERY = 30.0  # seconds
 RECORD_HITS_EVERY = 0.5  # seconds; what a killed process may lose of the record of hits
 COUNT_USES_EVERY = 5.0  # seconds; what a killed process may lose of how often entries were served
 KEEP_BOUNDS_EVERY = 10.0  # seconds within which another node's stores count here
@@ -167,7 +172,9 @@ async def open_service(
         blobs = await FileBlobStore.open(settings.data_dir / "blobs")
         catalog = load_catalog(packaged_catalog(), settings.catalog)
         offers = load_offers(packaged_catalog(), settings.catalog)
-        metrics = PrometheusMetrics()
+        metrics, counts = PrometheusMetrics(), Counts()
+        gauges = Gauges(lambda: upstream.pools(), lambda: ledger.budgets())
+        hook = to_all(metrics, counts, gauges)
         embeddings = await embedder(settings)
         stack.push_async_callback(embeddings.aclose)
         index = FaissIndex(
@@ -183,13 +190,16 @@ async def open_service(
             bounds=bounds(settings),
             unreferenced=store.unreferenced,
             catch_up=follower.catch_up,
-            hook=metrics,
+            hook=hook,
         )
         await evictor.start()
         uses = UseLog(store)
         stack.push_async_callback(uses.close)
-        upstream = await _open_upstream(settings, stack, metrics)
-        ledger = await _open_ledger(settings, stack, store, catalog, upstream, metrics)
+        upstream = await _open_upstream(settings, stack, hook)
+        ledger = await _open_ledger(settings, stack, store, catalog, upstream, hook)
+        metrics.expect(upstream.pools(), catalog.qualities())
+        metrics.collect_from(gauges)
+        alerts = alert_keeper(settings, counts, upstream, ledger)
         generator = Generator(
             upstream=upstream,
             store=store,
@@ -198,14 +208,14 @@ async def open_service(
             follower=follower,
             lifetimes=lifetimes(settings),
             ledger=ledger,
-            hook=metrics,
+            hook=hook,
             embedding_model=embeddings.model_id,
             room=evictor.room,
         )
         kinds = operations(catalog)
         await generator.recover(kinds)
         flights: SingleFlight[Outcome] = SingleFlight()
-        hits, standing, feedback = await _open_feedback(settings, stack, store, metrics)
+        hits, standing, feedback = await _open_feedback(settings, stack, store, hook)
         cache = SemanticCache(
             operations=kinds,
             store=store,
@@ -214,7 +224,7 @@ async def open_service(
                 index=index,
                 store=store,
                 verifier=await verifier(settings),
-                hook=metrics,
+                hook=hook,
                 candidates=settings.search_candidates,
                 embed_timeout=settings.embed_timeout,
                 verify_timeout=settings.verify_timeout,
@@ -223,7 +233,7 @@ async def open_service(
             generator=generator,
             flights=flights,
             responses=Responses(blobs, catalog.usd),
-            hook=metrics,
+            hook=hook,
             standing=standing,
             ledger=ledger,
             record=hits.add,
@@ -239,7 +249,7 @@ async def open_service(
             embeddings,
             forget=flights.forget,
             catch_up=follower.catch_up,
-            hook=metrics,
+            hook=hook,
             default_similarity=settings.threshold,
             operations=tuple(kinds),
         )
@@ -249,7 +259,7 @@ async def open_service(
             maintain.run(
                 store,
                 blobs,
-                hook=metrics,
+                hook=hook,
                 keep_changes=settings.keep_changes,
                 keep_payments=settings.keep_payments,
                 ledger=store,
@@ -261,7 +271,8 @@ async def open_service(
         _in_background(stack, evictor.run(every=KEEP_BOUNDS_EVERY))
         _in_background(stack, feedback.run(poll=POLL))
         _in_background(stack, ledger.run(every=RECORD_HITS_EVERY))
-        batches = _open_batches(settings, stack, store, cache, metrics, resume=resume_batches)
+        _in_background(stack, alerts.run(every=LOOK_FOR_ALERTS_EVERY))
+        batches = _open_batches(settings, stack, store, cache, hook, resume=resume_batches)
         service = Service(
             settings=settings,
             cache=cache,
@@ -270,8 +281,10 @@ async def open_service(
             upstream=upstream,
             purger=purger,
             feedback=feedback,
+            ledger=ledger,
+            alerts=alerts,
             batches=batches,
-            hook=metrics,
+            hook=hook,
             render_metrics=metrics.render,
             admin_token=settings.admin_token or data.admin_token(),
             not_ready=lambda: [reason for reason in (store.failed, blobs.failed) if reason],
@@ -575,6 +588,29 @@ async def _open_ledger(
     await ledger.refresh()
     stack.push_async_callback(ledger.aclose)
     return ledger
+
+
+def alert_thresholds(settings: Settings) -> Thresholds:
+    """The profile's thresholds, and what the operator set in their place."""
+    own = {
+        "error_rate": settings.alert_error_rate,
+        "refused_rate": settings.alert_refused_rate,
+        "p95": settings.alert_miss_p95,
+    }
+    profile = ALERT_PROFILES[settings.alert_profile]
+    return replace(profile, **{name: value for name, value in own.items() if value is not None})
+
+
+def alert_keeper(settings: Settings, counts: Counts, upstream: Upstream, ledger: Ledger) -> AlertKeeper:
+    """Who watches."""
+    url = settings.alert_webhook_url
+    return AlertKeeper(
+        counts,
+        alert_thresholds(settings),
+        pools=upstream.pools,
+        budgets=ledger.budgets,
+        post=webhook(url.get_secret_value()) if url is not None else None,
+    )
 
 
 async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, hook: Hook) -> Upstream:

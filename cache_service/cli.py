@@ -1,6 +1,6 @@
-"""The commands: `cache-service serve | simulate | warm | purge | check | evaluate | calibrate | config show`.
+"""The commands: `cache-service serve | simulate | warm | purge | alerts | check | evaluate | calibrate | config show`.
 
-Exit codes: 0 done; 1 an error, said on stderr; 2 wrong usage; 3 done in part (failed rows, problems found); 70 storage failed for good.
+Exit codes: 0 done; 1 an error, said on stderr; 2 wrong usage; 3 done in part (failed rows, problems found, alerts that fire); 70 storage failed for good.
 Each command imports what it needs when it runs, so that `--help` is quick and none pays for another's libraries.
 """
 
@@ -21,6 +21,8 @@ from cache_service import config
 from cache_service.errors import CacheServiceError, ConfigurationError
 
 if TYPE_CHECKING:
+    import httpx
+
     from cache_service.config import Settings
     from cache_service.jobs.warm import WarmReport
 
@@ -140,6 +142,34 @@ def purge(
         _print_json(answer)
     else:
         typer.echo(f"{answer['count']} entries {'would be deleted' if dry_run else 'deleted'}")
+
+
+@app.command()
+def alerts(
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Print the alerts as a rule file for Prometheus instead; needs no service.")
+    ] = False,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which alerts fire in the running service. Exit code 3 if any does."""
+    settings = _settings(config_file, overrides)
+    if rules:
+        from cache_service import bootstrap
+        from cache_service.instrumentation.alert_rules import as_yaml
+
+        typer.echo(as_yaml(bootstrap.alert_thresholds(settings)), nl=False)
+        return
+    answer = _run(_get_admin("/admin/alerts", {}, settings))
+    if as_json:
+        _print_json(answer)
+    else:
+        for alert in answer["alerts"]:
+            typer.echo(f"{alert['severity']:8} {alert['name']}: {alert['text']}")
+        typer.echo(f"{len(answer['alerts'])} alerts" if answer["alerts"] else "nothing fires")
+    if answer["alerts"]:
+        sys.exit(EXIT_PARTLY)
 
 
 @app.command()
@@ -336,6 +366,19 @@ async def _post_admin(path: str, body: dict[str, Any], settings: Settings) -> di
 
     async with bootstrap.client(settings, admin=True) as client:
         answer = await client.post(path, json=body)
+    return _told(answer)
+
+
+async def _get_admin(path: str, query: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    from cache_service import bootstrap
+
+    async with bootstrap.client(settings, admin=True) as client:
+        answer = await client.get(path, params=query)
+    return _told(answer)
+
+
+def _told(answer: httpx.Response) -> dict[str, Any]:
+    """What an admin route answered. Raises ConfigurationError."""
     if not answer.is_success:
         problem = answer.json()
         raise ConfigurationError(f"{answer.status_code}: {problem.get('detail') or problem.get('title')}")

@@ -286,6 +286,27 @@ class Settings(BaseModel):
         default=7 * 86400.0, gt=0, description="Seconds that rows of the change feed and purges are kept."
     )
 
+    alert_profile: Literal["own-baseline", "fixed"] = Field(
+        default="own-baseline",
+        description="Thresholds of alerts. `own-baseline`: 5 % errors, 1 % refusals, p95 of misses 1.5 times what it was the day before, "
+        "by model and quality. `fixed`: 10 %, 20 %, 5 s.",
+    )
+    alert_error_rate: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of failed requests above which an alert fires; the profile's if unset.",
+    )
+    alert_refused_rate: float | None = Field(
+        default=None, gt=0, lt=1, description="The same for calls that the upstream refuses for their rate."
+    )
+    alert_miss_p95: float | None = Field(
+        default=None, gt=0, description="Seconds that 95 % of the misses may take; the profile's rule if unset."
+    )
+    alert_webhook_url: SecretStr | None = Field(
+        default=None, description="Where changes of alerts are posted, as Alertmanager would; nowhere if unset."
+    )
+
     max_body_bytes: int = Field(default=8 * 2**20, gt=0, description="A larger request body is refused with 413.")
     max_in_flight_requests: int = Field(
         default=2000, gt=0, description="Requests being answered at once; more are refused with 503."
@@ -338,6 +359,13 @@ class Settings(BaseModel):
                 known = False
             if not known:
                 raise ValueError(f"{entry!r}: expected name:USD")
+        return value
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
         return value
 
     @field_validator("upstream_base_url")

@@ -12,8 +12,10 @@ from cache_service.answer import Caller, Result
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.instrumentation.events import Hook
+from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.feedback import FeedbackKeeper
+from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
 from cache_service.store.base import BlobStore, EntryStore
@@ -58,6 +60,8 @@ class Service:
     upstream: Upstream
     purger: Purger
     feedback: FeedbackKeeper
+    ledger: Ledger
+    alerts: AlertKeeper
     batches: Batches
     hook: Hook
     render_metrics: Callable[[], tuple[bytes, str]]

@@ -14,10 +14,14 @@ from cache_service.decision import Decision, Directives, Hit, Miss, MissReason, 
 from cache_service.errors import (
     BudgetExceeded,
     CacheServiceError,
+    CapacityExceeded,
     NotCached,
+    RequestError,
     StoreCorrupt,
     StoreError,
+    UpstreamError,
     UpstreamRefused,
+    UpstreamTimeout,
     UpstreamUnreachable,
 )
 from cache_service.generation import AlreadyThere, Broke, NotUnderstood, Outcome, Produced
@@ -152,14 +156,46 @@ class Serving:
 
     def failed(self, question: Question, error: CacheServiceError, report: Report) -> Failed:
         """No answer, counted."""
-        self._record(question, report, "error", 0)
+        self._record(question, report, "error", 0, error_class(error))
         return Failed(error, report)
 
-    def _record(self, question: Question, report: Report, decision: str, status: int) -> None:
+    def _record(self, question: Question, report: Report, decision: str, status: int, error: str = "") -> None:
         seconds = self._monotonic() - question.started
         operation = question.asked.operation
         self._ledger.answered(question.asked, question.caller.client, report, decision)
-        self._hook(RequestServed(operation, decision, report.kind, report.reason, status, seconds, report.similarity))
+        quality = question.asked.context.get("quality")
+        self._hook(
+            RequestServed(
+                operation,
+                decision,
+                report.kind,
+                report.reason,
+                status,
+                seconds,
+                report.similarity,
+                error=error,
+                model=question.asked.model or "",
+                quality=quality if isinstance(quality, str) else "",
+            )
+        )
+
+
+def error_class(error: CacheServiceError) -> str:
+    """Whose fault it was: a word of `prometheus.ERRORS`."""
+    match error:
+        case RequestError():
+            return "client"
+        case BudgetExceeded():
+            return "budget"
+        case CapacityExceeded():
+            return "capacity"
+        case UpstreamTimeout():
+            return "timeout"
+        case UpstreamRefused() if not error.transient and error.status < 500:
+            return "refused"
+        case UpstreamError():
+            return "upstream"
+    return "service"
 
 
 def _paired(question: Question, report: Report, prompt: str, now: float) -> ServedHit:

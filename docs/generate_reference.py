@@ -12,7 +12,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, NamespaceBound, Settings
-from cache_service.instrumentation import prometheus
+from cache_service.instrumentation import alert_rules, gauges, prometheus
+from cache_service.instrumentation.alerts import PROFILES
 
 REFERENCE = Path(__file__).parent / "reference"
 SETTINGS = f"""# Settings
@@ -32,7 +33,8 @@ METRICS = """# Metrics
 <!-- Written by docs/generate_reference.py from cache_service/instrumentation/prometheus.py: change the words there. -->
 
 `GET /metrics` answers in Prometheus's text format. Where client keys are configured it needs one: `authorization` in the scrape
-configuration. Durations are seconds, money is USD. Names of models, tenants and prompts are no labels, and API keys appear by name only.
+configuration. Durations are seconds, money is USD. Tenants and prompts are no labels, models only those of the catalog, and API keys appear by name only.
+Every series that can be known is there from the start.
 Beside these there are the usual `process_*` and `python_gc_*`.
 """
 
@@ -62,12 +64,18 @@ def metrics_page() -> str:
     for name, (kind, text, labels) in prometheus.METRICS.items():
         full = f"`cache_service_{name}{'_total' if kind is Counter else ''}`"
         rows.append([full, kind.__name__.lower(), ", ".join(f"`{label}`" for label in labels), text])
+    for name, (text, labels) in gauges.GAUGES.items():
+        rows.append([f"`cache_service_{name}`", "gauge", ", ".join(f"`{label}`" for label in labels), text])
     words = {
         "operation": prometheus.OPERATIONS,
         "decision": tuple(dict.fromkeys(decision for decision, _ in prometheus.DECISIONS)),
         "kind": tuple(dict.fromkeys(kind for _, kind in prometheus.DECISIONS if kind)),
         "reason (of a miss)": prometheus.REASONS,
         "reason (not stored)": prometheus.NOT_STORED,
+        "class": prometheus.ERRORS,
+        "quality": tuple(quality or "(none)" for quality in prometheus.QUALITIES),
+        "dimension": tuple(gauges.DIMENSIONS),
+        "scope": ("client", "day", "total"),
         "step": prometheus.STEPS,
         "verdict": prometheus.VERDICTS,
         "verdict (feedback)": prometheus.JUDGEMENTS,
@@ -86,7 +94,7 @@ def metrics_page() -> str:
     ]
     return (
         f"{METRICS}\n{_rows(rows)}\n## Labels\n\nA word that isn't listed is counted as `{prometheus.OTHER}`; `key` is the name of "
-        f"an API key, at most {prometheus.MAX_KEY_NAMES} of them.\n\n{_rows(values)}"
+        f"an API key and `pool` of its limit pool, at most {prometheus.MAX_KEY_NAMES} keys; `model` is one of the catalog.\n\n{_rows(values)}"
     )
 
 
@@ -153,6 +161,13 @@ def _default(field: FieldInfo) -> str:
 
 PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
 
+OPERATIONS_FILES = {
+    "prometheus-alerts.yml": lambda: alert_rules.as_yaml(PROFILES["own-baseline"]),
+    "prometheus-alerts-fixed.yml": lambda: alert_rules.as_yaml(PROFILES["fixed"]),
+}
+
 if __name__ == "__main__":
+    for name, render in OPERATIONS_FILES.items():
+        (REFERENCE.parent / "ops" / name).write_text(render(), "utf-8")
     for name, render in PAGES.items():
         (REFERENCE / name).write_text(render(), "utf-8")

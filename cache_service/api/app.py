@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from cache_service.api.access import Access
 from cache_service.api.admin import AdminRoutes
+from cache_service.api.alerts import AlertRoutes
 from cache_service.api.batches import BatchRoutes
 from cache_service.api.blobs import BlobRoutes
 from cache_service.api.feedback import FeedbackRoutes
@@ -39,6 +40,7 @@ def create_app(service: Service) -> FastAPI:
         feedback.router,
         AdminRoutes(service, access).router,
         feedback.admin_router,
+        AlertRoutes(service, access).router,
         ProbeRoutes(service, access).router,
         HomeRoutes(service, lambda: app.routes, anonymous=access.anonymous_allowed).router,
     ]

@@ -384,6 +384,12 @@ STATS: Final[Json] = {
     "responses": _ok("Numbers.", _json(ref("Stats"))) | _errors(401, envelope="Problem"),
     "openapi_extra": _extra(ADMIN),
 }
+ALERTS: Final[Json] = {
+    "operation_id": "alerts",
+    "tags": ["Administration"],
+    "responses": _ok("What fires now, and the thresholds.", _json(ref("Alerts"))) | _errors(401, envelope="Problem"),
+    "openapi_extra": _extra(ADMIN),
+}
 LIVEZ: Final[Json] = {
     "operation_id": "livez",
     "tags": ["Operation"],

@@ -147,7 +147,15 @@ class Edge:
         if scope["path"] in GENERATION_ROUTES and report is None:
             # the cache counts what reaches it
             self._service.hook(
-                RequestServed(exchange.operation, "error", "", exchange.code or "client_gone", answer.status, seconds)
+                RequestServed(
+                    exchange.operation,
+                    "error",
+                    "",
+                    exchange.code or "client_gone",
+                    answer.status,
+                    seconds,
+                    error="client" if answer.status < 500 else "service",
+                )
             )
 
 

@@ -484,6 +484,44 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "upstream": {"type": "object"},
         },
     },
+    "Alerts": {
+        "type": "object",
+        "required": ["alerts", "thresholds"],
+        "properties": {
+            "alerts": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name", "severity", "labels", "value", "threshold", "since", "text"],
+                    "properties": {
+                        "name": {
+                            "enum": [
+                                *("ErrorRate", "UpstreamRefusals", "SlowMisses"),
+                                *("StoreFailures", "PoolOut", "BudgetNearlySpent"),
+                            ]
+                        },
+                        "severity": {"enum": ["warning", "critical"]},
+                        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                        "value": {"type": "number", "description": "A share, seconds, or a count."},
+                        "threshold": {"type": "number", "description": "What it is compared with, in the same unit."},
+                        "since": {"type": "number", "description": "Unix seconds."},
+                        "text": {"type": "string"},
+                    },
+                },
+            },
+            "thresholds": {
+                "type": "object",
+                "required": ["error_rate", "refused_rate", "p95", "p95_factor", "budget"],
+                "properties": {
+                    "error_rate": {"type": "number", "description": "Share of requests that failed in ten minutes."},
+                    "refused_rate": {"type": "number", "description": "Share of calls refused for their rate."},
+                    "p95": {**_NUMBER, "description": "Seconds; null where each model has its own baseline."},
+                    "p95_factor": {"type": "number", "description": "How many times its baseline a p95 may be."},
+                    "budget": {"type": "number", "description": "Share of a budget that may be spent or reserved."},
+                },
+            },
+        },
+    },
     "Error": {
         "type": "object",
         "description": "OpenAI's envelope.",

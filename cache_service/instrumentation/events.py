@@ -16,6 +16,7 @@ class RequestServed:
 
     decision: "hit", "stale-hit", "miss", "partial", "collapsed", "bypass" or "error"; kind: "exact", "semantic" or "".
     reason: why, one of a bounded set of words. seconds: from the first byte in to the last byte out being ready.
+    error: of decision "error" the class, one of `prometheus.ERRORS`. model, quality: as asked; the hook bounds them.
     """
 
     operation: str
@@ -25,6 +26,9 @@ class RequestServed:
     status: int
     seconds: float
     similarity: float | None = None
+    error: str = ""
+    model: str = ""
+    quality: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,10 @@ class CandidateJudged:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCalled:
-    """One attempt at the upstream ended. outcome: "ok" or the error's class ("rate_limit", "timeout" …)."""
+    """One attempt at the upstream ended. outcome: "ok" or the error's class ("rate_limit", "timeout" …).
+
+    pool: the limit pool that the key belongs to. concurrent_limit: what a relay said it allows at once, None where none did.
+    """
 
     operation: str
     key_name: str
@@ -57,6 +64,8 @@ class UpstreamCalled:
     queued: float
     images: int = 0
     tokens: int = 0
+    pool: str = ""
+    concurrent_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +187,13 @@ Hook: TypeAlias = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """A hook that does nothing."""
+
+
+def to_all(*hooks: Hook) -> Hook:
+    """A hook that tells each of them."""
+
+    def tell(event: Event) -> None:
+        for hook in hooks:
+            hook(event)
+
+    return tell

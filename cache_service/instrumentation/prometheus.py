@@ -13,6 +13,7 @@ from typing import Any, Final, assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from cache_service.decision import MissReason
 from cache_service.instrumentation.events import (
@@ -34,6 +35,7 @@ from cache_service.instrumentation.events import (
     UpstreamCalled,
     UsdSpent,
 )
+from cache_service.upstream.base import PoolUse
 
 OTHER: Final = "other"
 MAX_KEY_NAMES: Final = 100
@@ -61,6 +63,10 @@ JUDGEMENTS: Final = ("wrong", "right", "undone")
 MODES: Final = ("on", "shadow")
 BATCH_OUTCOMES: Final = ("hit", "generated", "failed", "skipped", "cancelled")
 RECOVERED: Final = ("stored", "incomplete", "purged", "too large", "unreadable")
+ERRORS: Final = ("client", "refused", "budget", "capacity", "timeout", "upstream", "service")
+"""Whose fault: the request's, the upstream's judgement of it, a budget's; then what operators answer for: no capacity before the deadline,
+no answer in time, an upstream that failed, this service."""
+QUALITIES: Final = ("", "auto", "low", "medium", "high", "xhigh", "max")
 OUTCOMES: Final = (
     *("ok", "abandoned", "rate_limit", "too_large", "slow_down", "quota", "key", "model", "overloaded", "refused"),
     *("redirect", "not_sent", "broken", "cut", "answer_too_large", "timeout"),
@@ -95,17 +101,28 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
     "build_info": (Gauge, "Always 1; the labels say which build runs.", ("version", "python")),
     "requests": (Counter, "Answers of generation routes, by what decided them.", ("operation", "decision", "kind")),
     "request_duration_seconds": (Histogram, "Time until the answer was ready.", ("operation", "decision")),
+    "errors": (Counter, "Requests that got an error, by whose fault it was.", ("operation", "class")),
+    "miss_duration_seconds": (Histogram, "Time until a generated answer was ready, of misses.", ("model", "quality")),
     "misses": (Counter, "Why nothing stored was served.", ("operation", "reason")),
     "hit_similarity": (Histogram, "Cosine of semantic hits.", ("operation",)),
     "step_duration_seconds": (Histogram, "Time of each step of a request.", ("operation", "step")),
     "candidates": (Counter, "Candidates by the verifier's verdict.", ("operation", "verdict")),
     "candidate_similarity": (Histogram, "Cosine of the candidates that were verified.", ("operation", "verdict")),
     "verification_duration_seconds": (Histogram, "Time of one verification.", ("operation",)),
-    "upstream_calls": (Counter, "Attempts at the upstream, by key name and outcome.", ("operation", "key", "outcome")),
+    "upstream_calls": (
+        Counter,
+        "Attempts at the upstream, by key name and what came of them.",
+        ("operation", "pool", "key", "outcome"),
+    ),
     "upstream_duration_seconds": (Histogram, "Time of one attempt at the upstream.", ("operation", "outcome")),
-    "upstream_queue_seconds": (Histogram, "Time waited for capacity in a limit pool.", ("operation",)),
-    "upstream_images": (Counter, "Images made by the upstream.", ("operation", "key")),
-    "upstream_tokens": (Counter, "Tokens used at the upstream.", ("operation", "key")),
+    "upstream_queue_seconds": (Histogram, "Time waited for capacity in a limit pool.", ("operation", "pool")),
+    "upstream_images": (Counter, "Images made by the upstream.", ("operation", "pool", "key")),
+    "upstream_tokens": (Counter, "Tokens used at the upstream.", ("operation", "pool", "key")),
+    "upstream_concurrent_limit": (
+        Gauge,
+        "Calls at once that a relay said it allows (`x-concurrent-limit`); 0 until one says so.",
+        ("pool", "key"),
+    ),
     "spent_usd": (Counter, "Paid for generations, where the price is known.", ("operation",)),
     "maybe_spent_usd": (Counter, "What calls that got no answer may have cost, estimated.", ("operation",)),
     "saved_usd": (
@@ -144,7 +161,8 @@ class PrometheusMetrics:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._metrics: dict[str, Any] = {name: self._create(name) for name in METRICS}
-        self._key_names: set[str] = set()
+        self._key_names: set[tuple[str, str]] = set()
+        self._models: set[str] = set()
         self._metrics["build_info"].labels(version("cache-service"), platform.python_version()).set(1)
         self._start_at_zero()
 
@@ -155,6 +173,28 @@ class PrometheusMetrics:
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a gauge `cache_service_{name}` whose value is asked for at each scrape."""
         Gauge(f"cache_service_{name}", text, registry=self.registry).set_function(value)
+
+    def expect(self, pools: Sequence[PoolUse], models: Mapping[str, Sequence[str]]) -> None:
+        """Starts the series of these pools' keys, and of these models with their qualities, at 0. Other models are `other`."""
+        for pool in pools:
+            for operation in OPERATIONS:
+                self._of("upstream_queue_seconds", operation, pool.name)
+                for key in pool.keys:
+                    self._key(pool.name, key)
+                    for outcome in OUTCOMES:
+                        self._of("upstream_calls", operation, pool.name, key, outcome)
+                    self._of("upstream_images", operation, pool.name, key)
+                    self._of("upstream_tokens", operation, pool.name, key)
+            for key in pool.keys:
+                self._of("upstream_concurrent_limit", pool.name, key)
+        for model, qualities in models.items():
+            self._models.add(model)
+            for quality in qualities:
+                self._of("miss_duration_seconds", model, _one(quality, QUALITIES))
+
+    def collect_from(self, collector: Collector) -> None:
+        """Asks the collector too at each scrape."""
+        self.registry.register(collector)
 
     def __call__(self, event: Event) -> None:
         """Counts the event."""
@@ -191,6 +231,11 @@ class PrometheusMetrics:
         kind = event.kind if (decision, event.kind) in DECISIONS else ""
         self._of("requests", operation, decision, kind).inc()
         self._of("request_duration_seconds", operation, decision).observe(event.seconds)
+        if decision == "error":
+            self._of("errors", operation, _one(event.error, ERRORS)).inc()
+        if decision == "miss":
+            model = event.model if event.model in self._models else OTHER
+            self._of("miss_duration_seconds", model, _one(event.quality, QUALITIES)).observe(event.seconds)
         if decision in _MISSING:
             self._of("misses", operation, _one(event.reason, REASONS)).inc()
         if kind == "semantic" and event.similarity is not None:
@@ -230,22 +275,25 @@ class PrometheusMetrics:
                 self._metrics["batches_in_progress"].set(count)
 
     def _upstream(self, event: UpstreamCalled) -> None:
-        operation, outcome, key = _operation(event.operation), _one(event.outcome, OUTCOMES), self._key(event.key_name)
-        self._of("upstream_calls", operation, key, outcome).inc()
+        operation, outcome = _operation(event.operation), _one(event.outcome, OUTCOMES)
+        pool, key = self._key(event.pool, event.key_name)
+        self._of("upstream_calls", operation, pool, key, outcome).inc()
         self._of("upstream_duration_seconds", operation, outcome).observe(event.seconds)
-        self._of("upstream_queue_seconds", operation).observe(event.queued)
-        self._of("upstream_images", operation, key).inc(event.images)
-        self._of("upstream_tokens", operation, key).inc(event.tokens)
+        self._of("upstream_queue_seconds", operation, pool).observe(event.queued)
+        self._of("upstream_images", operation, pool, key).inc(event.images)
+        self._of("upstream_tokens", operation, pool, key).inc(event.tokens)
+        if event.concurrent_limit is not None:
+            self._of("upstream_concurrent_limit", pool, key).set(event.concurrent_limit)
 
     def _of(self, name: str, *labels: str) -> Any:
         return self._metrics[name].labels(*labels)
 
-    def _key(self, name: str) -> str:
-        if name not in self._key_names:
+    def _key(self, pool: str, name: str) -> tuple[str, str]:
+        if (pool, name) not in self._key_names:
             if len(self._key_names) >= MAX_KEY_NAMES:
-                return OTHER
-            self._key_names.add(name)
-        return name
+                return OTHER, OTHER
+            self._key_names.add((pool, name))
+        return pool, name
 
     def _create(self, name: str) -> Metric:
         kind, text, labels = METRICS[name]
@@ -261,7 +309,6 @@ class PrometheusMetrics:
                 self._of("request_duration_seconds", operation, decision)
             for name in (
                 "hit_similarity",
-                "upstream_queue_seconds",
                 "spent_usd",
                 "maybe_spent_usd",
                 "saved_usd",
@@ -269,7 +316,7 @@ class PrometheusMetrics:
             ):
                 self._of(name, operation)
             for name, words in (
-                ("misses", REASONS), ("candidates", VERDICTS), ("store_failures", STAGES),
+                ("misses", REASONS), ("errors", ERRORS), ("candidates", VERDICTS), ("store_failures", STAGES),
                 ("not_stored", NOT_STORED), ("tier_failures", TIERS), ("batch_items", BATCH_OUTCOMES),
             ):  # fmt: skip
                 for word in words:

@@ -65,7 +65,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """A limit pool as it stands, for people to look at: limits (None: not limited) and what is in use, by dimension."""
+    """A limit pool as it stands, for people to look at: limits (None: not limited) and what is in use, by dimension.
+
+    keys_out: those of the keys that can't be used now (refused, or their pool is out of quota).
+    """
 
     name: str
     keys: tuple[str, ...]
@@ -74,6 +77,7 @@ class PoolUse:
     in_flight: int = 0
     healthy: bool = True
     detail: str = ""
+    keys_out: tuple[str, ...] = ()
 
 
 class Upstream(Protocol):

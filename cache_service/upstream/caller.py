@@ -29,7 +29,7 @@ from cache_service.errors import (
 from cache_service.instrumentation.events import Hook, UpstreamCalled, ignore
 from cache_service.upstream.base import Call, PoolUse, Reply
 from cache_service.upstream.key_pool import NOTHING_TOLD, KeyPools, PoolConfig, Ticket, Wanted
-from cache_service.upstream.limit_headers import Told, read_told
+from cache_service.upstream.limit_headers import Told, read_concurrent_limit, read_told
 from cache_service.upstream.masking import mask_secrets
 from cache_service.upstream.memory import CallsOut, CapacityQueue, Clock, Place, Sleep
 from cache_service.upstream.openai import Answer, CallFailed, Transport
@@ -273,6 +273,7 @@ class UpstreamCaller:
                 answer = await connection.enter_async_context(opening)
                 begun = True
                 bill.told = read_told(answer.headers)
+                bill.concurrent_limit = read_concurrent_limit(answer.headers)
                 return await self._judge(call, answer)
         except CallFailed as failed:
             return Fault(_as_far_as_it_got(failed.kind, begun=begun), failed.detail)
@@ -341,6 +342,7 @@ class _Bill:
     complete: bool = False
     fault: Fault | None = None
     told: Told = NOTHING_TOLD
+    concurrent_limit: int | None = None
     wait: float = 0.0
     settled: bool = False
 
@@ -368,6 +370,8 @@ class _Bill:
                 queued=self.queued,
                 images=self.call.cost.images if outcome == "ok" else 0,
                 tokens=tokens or 0,
+                pool=self.ticket.pool_name,
+                concurrent_limit=self.concurrent_limit,
             )
         )
 

@@ -93,6 +93,15 @@ class Catalog:
             return None
         return self.models.get(model) or self.models.get(_SNAPSHOT.sub("", model))
 
+    def qualities(self) -> dict[str, list[str]]:
+        """Every model, and the qualities that a request for it may name; "" is none."""
+        found: dict[str, list[str]] = {}
+        for name, model in self.models.items():
+            family = model.family
+            own = {quality for row in family.sizes.values() for quality in row} | set(family.ladder)
+            found[name] = ["", *(["auto", *sorted(own)] if family.mode == "images" else [])]
+        return found
+
     def shutdown_date(self, model: str | None) -> date | None:
         """The day from which the model answers 404, if one is announced."""
         found = self.find(model)

@@ -505,4 +505,5 @@ def _use(pool: _Pool, now: float) -> PoolUse:
         in_flight=pool.slots.in_flight,
         healthy=pool.out is None and len(out) < len(pool.keys),
         detail="; ".join(details),
+        keys_out=tuple(key.named.name for key in (pool.keys if pool.out is not None else out)),
     )

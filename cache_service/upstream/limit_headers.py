@@ -129,3 +129,9 @@ def _seconds(text: str, headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return None if sent is None or at.tzinfo is None else at.timestamp() - sent
+
+
+def read_concurrent_limit(headers: Mapping[str, str]) -> int | None:
+    """How many calls a relay in between allows at once, where it says so; no published API does."""
+    value = _number(headers.get("x-concurrent-limit", ""))
+    return int(value) if value is not None and value > 0 else None

@@ -15,16 +15,20 @@ from pydantic import SecretStr
 from cache_service.answer import Caller, Report, Result, Served
 from cache_service.api.app import create_app
 from cache_service.api.problems import details_of
+from cache_service.budget import Budgets, Limits
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.errors import StoreCorrupt
 from cache_service.feedback import Policy, Standing
+from cache_service.instrumentation.alerts import Counts, Thresholds
 from cache_service.instrumentation.events import Event
 from cache_service.instrumentation.prometheus import PrometheusMetrics
+from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Means
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.hit_log import HitLog
+from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
@@ -34,6 +38,7 @@ from cache_service.store.base import Purged
 from cache_service.store.entry import Feedback, Judgement, Output, PurgePredicate, ServedHit
 from tests.fakes.batches import FakeBatchStore
 from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.ledger import LedgerInMemory
 from tests.fakes.upstream import FakeUpstream
 
 ADMIN_TOKEN = "the-admin-token"
@@ -181,6 +186,7 @@ class Bench:
     upstream: FakeUpstream
     metrics: PrometheusMetrics
     batches: FakeBatchStore
+    ledger: LedgerInMemory
     events: list[Event] = field(default_factory=list)
 
     def client(self, key: str | None = None, **settings: Any) -> httpx.AsyncClient:
@@ -197,7 +203,13 @@ class Bench:
         return digest
 
 
-def make_bench(*, upstream: FakeUpstream | None = None, not_ready: list[str] | None = None, **settings: Any) -> Bench:
+def make_bench(
+    *,
+    upstream: FakeUpstream | None = None,
+    not_ready: list[str] | None = None,
+    budget: Limits | None = None,
+    **settings: Any,
+) -> Bench:
     """An application around fakes. not_ready: the reasons, which a test may change; settings: of the service."""
     store, blobs, cache, metrics = FakeStore(), FakeBlobs(), FakeCache(), PrometheusMetrics()
     upstream = upstream or FakeUpstream()
@@ -207,10 +219,17 @@ def make_bench(*, upstream: FakeUpstream | None = None, not_ready: list[str] | N
     def hook(event: Event) -> None:
         events.append(event)
         metrics(event)
+        counts(event)
 
     async def catch_up() -> None:
         return None
 
+    counts, books = Counts(), LedgerInMemory()
+    ledger = Ledger(
+        books, Budgets(budget or Limits()), group="fake", price=lambda *_: 0.25, estimate=lambda *_: 0.25,
+        hook=hook, now=lambda: 1000.0,
+    )  # fmt: skip
+    alerts = AlertKeeper(counts, Thresholds(), pools=upstream.pools, budgets=ledger.budgets, now=lambda: 1000.0)
     real: Any = (store, blobs)  # the parts of the stores that the interface uses
     purger = Purger(
         real[0], real[1], FakeEmbedder(), forget=lambda predicate: None, catch_up=catch_up, hook=hook,
@@ -231,8 +250,8 @@ def make_bench(*, upstream: FakeUpstream | None = None, not_ready: list[str] | N
     )  # fmt: skip
     service = Service(
         settings=made, cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
-        feedback=keeper, batches=batches, hook=hook,
+        feedback=keeper, ledger=ledger, alerts=alerts, batches=batches, hook=hook,
         render_metrics=metrics.render, admin_token=SecretStr(ADMIN_TOKEN), not_ready=lambda: reasons,
         announce=lambda url: None,
     )  # fmt: skip
-    return Bench(create_app(service), service, cache, store, blobs, upstream, metrics, batch_store, events)
+    return Bench(create_app(service), service, cache, store, blobs, upstream, metrics, batch_store, books, events)

@@ -178,6 +178,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", PURGE): ADMIN,
     ("GET", "/admin/feedback"): ADMIN,
     ("POST", "/admin/feedback/1/undo"): ADMIN,
+    ("GET", "/admin/alerts"): ADMIN,
     ("GET", "/admin/stats"): ADMIN,
     ("GET", "/livez"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,

@@ -32,6 +32,7 @@ from cache_service.instrumentation.events import (
 )
 from cache_service.instrumentation.prometheus import (
     DECISIONS,
+    ERRORS,
     MAX_KEY_NAMES,
     METRICS,
     OPERATIONS,
@@ -39,6 +40,7 @@ from cache_service.instrumentation.prometheus import (
     REASONS,
     PrometheusMetrics,
 )
+from cache_service.upstream.base import PoolUse
 from cache_service.upstream.retry import FaultKind
 
 PAGE = Path(__file__).parents[3] / "docs/reference/metrics.md"
@@ -57,11 +59,15 @@ COUNTED: list[tuple[Event, dict[str, float]]] = [
         {
             'requests_total{decision="miss",kind="",operation="chat"}': 1,
             'misses_total{operation="chat",reason="no candidate"}': 1,
+            'miss_duration_seconds_sum{model="other",quality=""}': 9.0,
         },
     ),
     (
-        RequestServed("", "error", "", "invalid_json", 400, 0.0),
-        {'requests_total{decision="error",kind="",operation="other"}': 1},
+        RequestServed("", "error", "", "invalid_json", 400, 0.0, error="client"),
+        {
+            'requests_total{decision="error",kind="",operation="other"}': 1,
+            'errors_total{class="client",operation="other"}': 1,
+        },
     ),
     (StepTimed("images", "embed", 0.004), {'step_duration_seconds_count{operation="images",step="embed"}': 1}),
     (
@@ -73,16 +79,18 @@ COUNTED: list[tuple[Event, dict[str, float]]] = [
         },
     ),
     (
-        UpstreamCalled("images", "key-1", "ok", 12.0, 0.5, 2, 392),
+        UpstreamCalled("images", "key-1", "ok", 12.0, 0.5, 2, 392, "art", 7),
         {
-            'upstream_calls_total{key="key-1",operation="images",outcome="ok"}': 1,
+            'upstream_calls_total{key="key-1",operation="images",outcome="ok",pool="art"}': 1,
             'upstream_duration_seconds_sum{operation="images",outcome="ok"}': 12.0,
-            'upstream_queue_seconds_sum{operation="images"}': 0.5,
-            'upstream_images_total{key="key-1",operation="images"}': 2,
-            'upstream_tokens_total{key="key-1",operation="images"}': 392,
+            'upstream_queue_seconds_sum{operation="images",pool="art"}': 0.5,
+            'upstream_images_total{key="key-1",operation="images",pool="art"}': 2,
+            'upstream_tokens_total{key="key-1",operation="images",pool="art"}': 392,
+            'upstream_concurrent_limit{key="key-1",pool="art"}': 7,
         },
     ),
     (UsdSpent("images", 0.05, saved=False), {'spent_usd_total{operation="images"}': 0.05}),
+    (UsdSpent("images", 0.05, saved=False, sure=False), {'maybe_spent_usd_total{operation="images"}': 0.05}),
     (UsdSpent("chat", 0.01, saved=True), {'saved_usd_total{operation="chat"}': 0.01}),
     (StoreFailed("images", "sql"), {'store_failures_total{operation="images",stage="sql"}': 1}),
     (NotStored("images", "purged"), {'not_stored_total{operation="images",reason="purged"}': 1}),
@@ -132,6 +140,31 @@ def test_every_decision_is_there_from_the_start() -> None:
             assert series[f'misses_total{{operation="{operation}",reason="{reason}"}}'] == 0
 
 
+def test_the_series_of_configured_keys_and_models_are_there_from_the_start() -> None:
+    """Before the first call, so that the first refusal is a step from 0."""
+    metrics = PrometheusMetrics()
+    pool = PoolUse("art", ("art/key-1", "art/key-2"), {})
+    metrics.expect([pool], {"gpt-image-2": ["", "auto", "low"], "gpt-6-luna": [""]})
+    series = _series(metrics)
+    for operation in OPERATIONS:
+        for key in pool.keys:
+            for outcome in OUTCOMES:
+                name = f'upstream_calls_total{{key="{key}",operation="{operation}",outcome="{outcome}",pool="art"}}'
+                assert series[name] == 0
+        for error in ERRORS:
+            assert series[f'errors_total{{class="{error}",operation="{operation}"}}'] == 0
+        assert series[f'upstream_queue_seconds_count{{operation="{operation}",pool="art"}}'] == 0
+    assert series['upstream_concurrent_limit{key="art/key-2",pool="art"}'] == 0
+    assert series['miss_duration_seconds_count{model="gpt-image-2",quality="low"}'] == 0
+    before = set(series)
+    metrics(RequestServed("images", "miss", "", "no entry", 200, 21.0, model="gpt-image-2", quality="low"))
+    metrics(UpstreamCalled("images", "art/key-1", "rate_limit", 0.1, 0.1, pool="art"))
+    after = _series(metrics)
+    assert after['miss_duration_seconds_sum{model="gpt-image-2",quality="low"}'] == 21.0
+    new = {name.partition("{")[0] for name in after.keys() - before if not name.partition("{")[0].endswith("_created")}
+    assert {name.rpartition("_")[0] for name in new} <= {"upstream_duration_seconds"}
+
+
 def test_the_build_is_named() -> None:
     """As a series that is always 1."""
     assert [value for name, value in _series(PrometheusMetrics()).items() if name.startswith("build_info{")] == [1]
@@ -155,6 +188,8 @@ def test_words_from_outside_add_no_series(words: list[str]) -> None:
     metrics = PrometheusMetrics()
     for word in words:
         metrics(RequestServed(word, word, word, word, 200, 0.1))
+        metrics(RequestServed(word, "miss", "", word, 200, 0.1, model=word, quality=word))
+        metrics(RequestServed(word, "error", "", word, 500, 0.1, error=word))
         metrics(StepTimed(word, word, 0.1))
         metrics(StoreFailed(word, word))
         metrics(UpstreamCalled(word, "key-1", word, 0.1, 0.1))
