@@ -49,6 +49,7 @@ from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.pairs import digest, read_pairs
 from cache_service.jobs.purge import Purger
+from cache_service.jobs.replay import Replay, Replayed, read_log
 from cache_service.jobs.use_log import UseLog
 from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
@@ -336,6 +337,28 @@ async def evaluate(settings: Settings, pairs: Path, *, operation: str) -> Evalua
         )
     finally:
         await embeddings.aclose()
+
+
+async def replay(settings: Settings, log_file: Path, *, operation: str) -> Replayed:
+    """`evaluate --replay`, with the embedder, verifier and index that would serve. Raises CacheServiceError."""
+    _, kinds = _kinds(operation)
+    rows = read_log(log_file, operation=operation)
+    embeddings = await embedder(settings)
+    with tempfile.TemporaryDirectory(prefix="cache-service-replay-") as folder:
+        index = FaissIndex(Path(folder), embeddings.dimension, settings.small_partition)
+        try:
+            await index.load(epoch="replay", model_id=embeddings.model_id)
+            return await Replay(
+                kinds,
+                embedder=embeddings,
+                verifier=await verifier(settings),
+                index=index,
+                threshold=settings.threshold,
+                candidates=settings.search_candidates,
+            ).run(rows)
+        finally:
+            await index.aclose()
+            await embeddings.aclose()
 
 
 async def calibrate(

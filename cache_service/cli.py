@@ -195,20 +195,54 @@ def check(
 
 @app.command()
 def evaluate(
-    pairs: Annotated[Path, typer.Option("--pairs", help="JSON lines of {a, b, same, category}, gzipped or not.")],
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="JSON lines of {a, b, same, category}, gzipped or not.")
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", metavar="LOG", help="A log of requests, replayed in order; as `warm` reads it."),
+    ] = None,
     operation: OperationName = "images",
     profile: Annotated[str | None, typer.Option(help="strict or verified; else the settings'.")] = None,
     show_wrong: Annotated[bool, typer.Option("--wrong", help="Also list the pairs wrongly served.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw true hits against false hits: .svg or .png.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --replay: where pairs to judge go; else LOG.pairs.jsonl.")
+    ] = None,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="With --replay: also the pairs that were compared and not served.")
+    ] = False,
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide labelled pairs as the service would, b asked when a is stored."""
-    from cache_service import bootstrap
-    from cache_service.jobs import report
-
+    """Decide labelled pairs as the service would, b asked when a is stored; or replay a log, and see what would be served."""
     settings = _settings(config_file, _with_profile(overrides, profile))
+    if (pairs is None) == (replay is None):
+        raise ConfigurationError("name either labelled pairs (--pairs FILE) or a log of requests (--replay LOG)")
+    if replay is not None:
+        if plot is not None or show_wrong:
+            raise ConfigurationError("a log has no labels: judge its pairs first, then --pairs with --plot or --wrong")
+        target = out or replay.with_name(f"{replay.name}.pairs.jsonl")
+        _replay(settings, replay, target, operation=operation, refused=refused, as_json=as_json)
+    elif pairs is not None:
+        _evaluate(settings, pairs, plot, operation=operation, show_wrong=show_wrong, as_json=as_json)
+
+
+def _evaluate(
+    settings: Settings, pairs: Path, plot: Path | None, *, operation: str, show_wrong: bool, as_json: bool
+) -> None:
+    from cache_service import bootstrap
+    from cache_service.jobs import picture, report
+
+    if plot is not None:
+        picture.check(plot)
     result = _run(bootstrap.evaluate(settings, pairs, operation=operation))
+    if plot is not None:
+        title = f"{pairs.name}: {result.total.same} same pairs, {result.total.pairs - result.total.same} different ones"
+        picture.draw(picture.curves(result, verifier=settings.verifier), plot, title=title)
     if as_json:
         wrong = {"wrong": result.wrong_as_json()} if show_wrong else {}
         _print_json(result.as_json() | result.bounds_as_json() | wrong)
@@ -218,6 +252,22 @@ def evaluate(
     if show_wrong:
         for row in result.wrong_as_json():
             typer.echo(f"{row['similarity']:.3f} {row['category']}: {row['a']!r} / {row['b']!r} ({row['reason']})")
+
+
+def _replay(settings: Settings, log: Path, out: Path, *, operation: str, refused: bool, as_json: bool) -> None:
+    from cache_service import bootstrap
+    from cache_service.jobs import replay, report
+
+    known = replay.judgements(out)
+    result = _run(bootstrap.replay(settings, log, operation=operation))
+    chosen = result.pairs(refused=refused)
+    replay.write(chosen, out, known)
+    if as_json:
+        _print_json(result.as_json() | {"pairs_file": str(out)})
+        return
+    for line in report.replayed(result):
+        typer.echo(line)
+    typer.echo(f"{len(chosen)} pairs to judge in {out}: fill in `same`, then `cache-service evaluate --pairs {out}`")
 
 
 @app.command()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cache_service.calibration import NEVER, Calibration, needed
 from cache_service.jobs.calibrate import Outcome, Report, Route
 from cache_service.jobs.evaluate import Evaluation, Tally
+from cache_service.jobs.replay import Replayed
 
 WIDTH = 32  # characters of a category's name
 CELL = 10  # characters of a rate
@@ -60,6 +61,17 @@ def _wrong(tally: Tally, prior: float) -> str:
         return f"{text}; candidates of one kind only can't be re-weighted"
     weighted, bound = percent(row["at_prior"], 2), percent(row["at_prior_bound"], 2)
     return f"{text}; re-weighted to {prior:.0%} same candidates {weighted}, bound {bound}"
+
+
+def replayed(result: Replayed) -> Iterator[str]:
+    """What became of a log's requests."""
+    found = result.as_json()
+    yield (
+        f"{found['requests']} requests in {found['partitions']} partitions: {found['exact_hits']} exact hits, "
+        f"{found['semantic_hits']} semantic hits ({percent(found['hit_rate'])} in all), gate {result.gate:g}"
+    )
+    yield "not answered: " + (", ".join(f"{count} {why}" for why, count in result.misses.most_common()) or "none")
+    yield f"different pairs of prompts compared: {found['pairs_served']} served, {found['pairs_refused']} refused"
 
 
 def calibration(report: Report, *, verifier: str) -> Iterator[str]:
