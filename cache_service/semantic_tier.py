@@ -15,9 +15,12 @@ from cache_service.instrumentation.events import CandidateJudged, Hook, StepTime
 from cache_service.question import Meaning, Question
 from cache_service.store.base import EntryStore
 from cache_service.store.entry import Entry, StoredVector
-from cache_service.verification.base import Analysis, Different, Same, Unsure, Verdict, Verifier
+from cache_service.verification.base import Analysis, Different, Open, Same, Unsure, Verdict, Verifier
 
 log = logging.getLogger(__name__)
+
+READ_AT_MOST = 2
+"""Candidates of one prompt that the verifier's dear stages (a cross-encoder, 4 to 8 ms each) look at."""
 
 
 class SemanticTier:
@@ -88,25 +91,31 @@ class SemanticTier:
         *,
         denied: Callable[[Entry], str | None] = lambda entry: None,
     ) -> list[Judged]:
-        """Step 5. The candidates' rows with the verdicts, the most similar first; ends at the first `Same`. Raises StoreError.
+        """Step 5. The candidates' rows with the verdicts, the most similar first; ends at the first that is plainly `Same`.
 
-        denied: why feedback forbids an entry, which is then not verified.
+        denied: why feedback forbids an entry, which is then not verified. Raises StoreError.
         """
         if not candidates:
             return []
         rows = await self._store.fetch([c.entry_id for c in candidates], embedding_model=self.embedding_model)
+        found: list[tuple[Candidate, Entry]] = [
+            (candidate, entry)
+            for candidate in candidates
+            # purged a moment ago, or an index that isn't what it should be: compared once more on the row
+            if (entry := rows.get(candidate.entry_id)) is not None and entry.partition == partition
+        ]
+        denials = [denied(entry) for _, entry in found]
+        compared = [
+            None if denial else (await self._stored(entry, operation), candidate.similarity)
+            for (candidate, entry), denial in zip(found, denials, strict=True)
+        ]
+        verdicts = iter(await self._judge(meaning.analysis, [pair for pair in compared if pair is not None], operation))
         judged = []
-        for candidate in candidates:
-            entry = rows.get(candidate.entry_id)
-            if entry is None or entry.partition != partition:
-                continue  # purged a moment ago, or an index that isn't what it should be: compared once more on the row
-            denial = denied(entry)
-            verdict = (
-                Different(denial) if denial else await self._verdict(meaning, entry, candidate.similarity, operation)
-            )
-            judged.append(Judged(entry, candidate.similarity, verdict))
-            if isinstance(verdict, Same):
+        for (candidate, entry), denial in zip(found, denials, strict=True):
+            verdict = Different(denial) if denial else next(verdicts, None)
+            if verdict is None:  # not judged, since a closer one is the same
                 break
+            judged.append(Judged(entry, candidate.similarity, verdict))
         return judged
 
     async def first_equal(
@@ -117,15 +126,16 @@ class SemanticTier:
         operation: str,
     ) -> int | None:
         """Which of the others (by position) the verifier takes for the same prompt, cosine ≥ floor; None if none."""
-        for position, (vector, analysis) in enumerate(others):
+        places, compared = [], []
+        for place, (vector, analysis) in enumerate(others):
             if vector is None or analysis is None:
                 continue
             similarity = float(vector.vector @ meaning.embedding.vector)
-            if similarity >= floor and isinstance(
-                await self._judge(meaning.analysis, analysis, similarity, operation), Same
-            ):
-                return position
-        return None
+            if similarity >= floor:
+                places.append(place)
+                compared.append((analysis, similarity))
+        verdicts = await self._judge(meaning.analysis, compared, operation)
+        return next((place for place, verdict in zip(places, verdicts, strict=False) if isinstance(verdict, Same)), None)
 
     def stored_vector(self, meaning: Meaning) -> StoredVector:
         """The meaning as it is filed with an entry."""
@@ -133,36 +143,82 @@ class SemanticTier:
         facts = {"prompt": analysis.prompt, "facts": analysis.facts}
         return StoredVector(self.embedding_model, meaning.embedding.vector, analysis.version, facts)
 
-    async def _verdict(self, meaning: Meaning, entry: Entry, similarity: float, operation: str) -> Verdict:
+    async def _stored(self, entry: Entry, operation: str) -> Analysis | None:
+        """The entry's analysis, made anew if an older verifier made it; None where that fails."""
         if entry.analysis is not None and entry.analysis_version == self._verifier.version:
-            stored = Analysis(entry.analysis_version, entry.analysis["prompt"], entry.analysis["facts"])
-        else:  # of an older verifier: analysed anew
-            again = await self.embed(entry.prompt, operation)
-            if again is None:
-                return Unsure("the stored prompt can't be analysed")
-            stored = again.analysis
-        return await self._judge(meaning.analysis, stored, similarity, operation)
+            return Analysis(entry.analysis_version, entry.analysis["prompt"], entry.analysis["facts"])
+        again = await self.embed(entry.prompt, operation)
+        return None if again is None else again.analysis
 
-    async def _judge(self, asked: Analysis, stored: Analysis, similarity: float, operation: str) -> Verdict:
-        """The verifier's word; a failure or a time-out is `Unsure`."""
-        started = self._monotonic()
-        verdict: Verdict
+    async def _judge(
+        self, asked: Analysis, compared: Sequence[tuple[Analysis | None, float]], operation: str
+    ) -> list[Verdict]:
+        """The verifier's word on each, in order and up to the first that is plainly the same. A failure or a time-out is `Unsure`.
+
+        compared: analyses, None where there is none, with their similarity.
+        """
+        if not compared:
+            return []
+        judging = Judging(self._verifier, asked, operation, self._monotonic)
         try:
-            judging = asyncio.to_thread(self._checked, asked, stored, operation)
-            verdict = await asyncio.wait_for(judging, self._verify_timeout)
+            work = asyncio.to_thread(judging.all, [analysis for analysis, _ in compared])
+            found = await asyncio.wait_for(work, self._verify_timeout)
         except TimeoutError:
             self._hook(TierFailed(operation, "verifier"))
-            verdict = Unsure("the verifier was late")
+            found = [(Unsure("the verifier was late"), self._verify_timeout)] * len(compared)
+        for _ in range(judging.failures):
+            self._hook(TierFailed(operation, "verifier"))
+        for (verdict, seconds), (_, similarity) in zip(found, compared, strict=False):
+            self._hook(CandidateJudged(operation, type(verdict).__name__.lower(), similarity, seconds))
+        return [verdict for verdict, _ in found]
+
+
+class Judging:
+    """One prompt against several others, in a thread: cheap stages for all of them, the dear ones for the likeliest few.
+
+    failures: how often the verifier raised. A candidate whose verification fails is unsure; the others go on.
+    """
+
+    def __init__(self, verifier: Verifier, asked: Analysis, operation: str, monotonic: Callable[[], float]) -> None:
+        self.failures = 0
+        self._verifier = verifier
+        self._asked = asked
+        self._operation = operation
+        self._monotonic = monotonic
+
+    def all(self, stored: Sequence[Analysis | None]) -> list[tuple[Verdict, float]]:
+        """A verdict and the seconds it took for each, up to the first that is the same without a model."""
+        screened: list[tuple[Verdict | Open, float]] = []
+        for analysis in stored:
+            screened.append(self._asking(self._verifier.screen, analysis))
+            if isinstance(screened[-1][0], Same):
+                return [(_unread(said), seconds) for said, seconds in screened]
+        found = [(_unread(said), seconds) for said, seconds in screened]
+        doubtful = [(said.likely, -place) for place, (said, _) in enumerate(screened) if isinstance(said, Open)]
+        for _, place in sorted(doubtful, reverse=True)[:READ_AT_MOST]:
+            said, seconds = self._asking(self._verifier.verify, stored[-place])
+            found[-place] = _unread(said), found[-place][1] + seconds
+            if isinstance(said, Same):
+                break
+        return found
+
+    def _asking(
+        self, ask: Callable[[Analysis, Analysis, str], Verdict | Open], stored: Analysis | None
+    ) -> tuple[Verdict | Open, float]:
+        started = self._monotonic()
+        said: Verdict | Open
+        if stored is None:
+            return Unsure("the stored prompt can't be analysed"), 0.0
+        try:
+            said = ask(self._asked, stored, self._operation)
+            if not isinstance(said, Same | Different | Unsure | Open):
+                raise VerificationError(f"the verifier said {type(said).__name__}")
         except Exception:  # fail closed for the candidate, whatever a verifier does
             log.exception("the verifier failed on a candidate")
-            self._hook(TierFailed(operation, "verifier"))
-            verdict = Unsure("the verifier failed")
-        seconds = self._monotonic() - started
-        self._hook(CandidateJudged(operation, type(verdict).__name__.lower(), similarity, seconds))
-        return verdict
+            self.failures += 1
+            said = Unsure("the verifier failed")
+        return said, self._monotonic() - started
 
-    def _checked(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
-        verdict = self._verifier.verify(asked, stored, operation)
-        if not isinstance(verdict, Same | Different | Unsure):
-            raise VerificationError(f"the verifier said {type(verdict).__name__}")
-        return verdict
+
+def _unread(said: Verdict | Open) -> Verdict:
+    return Unsure(f"{said.reason}; another is likelier") if isinstance(said, Open) else said

@@ -50,6 +50,14 @@ class Unsure:
 Verdict: TypeAlias = Same | Different | Unsure
 
 
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The cheap stages can't tell. `likely`: the more, the likelier the same, comparable among the pairs of one verifier."""
+
+    likely: float
+    reason: str
+
+
 class Verifier(Protocol):
     """Decides on pairs; synchronous and CPU-bound: callers run it where it doesn't block the loop."""
 
@@ -59,6 +67,9 @@ class Verifier(Protocol):
 
     def analyse(self, prompt: str, embedding: Embedding) -> Analysis:
         """The facts of one prompt. Pure."""
+
+    def screen(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict | Open:
+        """What the cheap stages alone say, under a millisecond; only an `Open` pair needs `verify`. Pure."""
 
     def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
         """Whether `stored`'s answer may be served for `asked`; symmetric in its first two arguments. Pure."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from cache_service.embedding.base import Embedding
-from cache_service.verification.base import Analysis, Different, Same, Scored, Unsure, Verdict, Verifier
+from cache_service.verification.base import Analysis, Open, Same, Scored, Unsure, Verdict, Verifier
 from cache_service.verification.difference import FEATURES, GIVEN, WordLikeness, features, route
 from cache_service.verification.trees import Trees
 
@@ -80,6 +80,16 @@ class Models:
     digest: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Doubt:
+    """A pair that the cross-encoder has to read: in the order of their texts, what the rules said, and its features so far."""
+
+    first: Analysis
+    second: Analysis
+    rules: Unsure
+    row: npt.NDArray[np.float32]
+
+
 class LearnedVerifier:
     """Rules and trained models together; see `Verifier` for what it promises. Raises VerificationError where a model fails."""
 
@@ -119,40 +129,46 @@ class LearnedVerifier:
         verdict, probability = self._decide(asked, stored, operation)
         return Scored(verdict, probability, route(asked.prompt, stored.prompt))
 
+    def screen(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict | Open:
+        """What rules and the first trees say; `Open` where the cross-encoder has to read the pair."""
+        found = self._screened(asked, stored, operation)
+        return Open(float(found.row[_WORDS]), found.rules.reason) if isinstance(found, _Doubt) else found
+
     def _decide(self, asked: Analysis, stored: Analysis, operation: str) -> tuple[Verdict, float]:
         """A verdict and its probability: 1 or 0 where no model had the last word."""
-        if asked.version != self.version or stored.version != self.version:
-            return Unsure("analysed by another version"), 0.0
-        verdict = self._rules.verify(self._of_rules(asked), self._of_rules(stored), operation)
-        match verdict:
-            case Same():
-                return verdict, 1.0
-            case Different():
-                return verdict, 0.0
-            case Unsure(reason) if not reason.startswith(OPEN):
-                return verdict, 0.0
-        first, second = sorted((asked, stored), key=lambda analysis: analysis.prompt)
-        return self._learned(first, second, operation, verdict)
+        found = self._screened(asked, stored, operation)
+        if isinstance(found, _Doubt):
+            return self._read(found, operation)
+        return found, 1.0 if isinstance(found, Same) else 0.0
 
-    def _learned(self, first: Analysis, second: Analysis, operation: str, rules: Unsure) -> tuple[Verdict, float]:
-        """Trees that cost nothing, then the cross-encoder for the few pairs that they leave."""
-        pieces = first.facts["pieces"], second.facts["pieces"]
-        if pieces[0] is None or pieces[1] is None:
-            return rules, 0.0
-        thresholds = self._models.thresholds
+    def _screened(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict | _Doubt:
+        """Rules, then trees that cost nothing."""
+        if asked.version != self.version or stored.version != self.version:
+            return Unsure("analysed by another version")
+        verdict = self._rules.verify(self._of_rules(asked), self._of_rules(stored), operation)
+        if not isinstance(verdict, Unsure) or not verdict.reason.startswith(OPEN):
+            return verdict
+        first, second = sorted((asked, stored), key=lambda analysis: analysis.prompt)
+        if first.facts["pieces"] is None or second.facts["pieces"] is None:
+            return verdict
         row = features(first.prompt, second.prompt, self._likeness)
         row[_WORDS] = self._models.first.logit(row)
-        if row[_WORDS] < thresholds.first:
-            return Unsure(f"{rules.reason}; unlikely by its words"), 0.0
-        logits = self._models.encoder.logits(*pieces)
+        if row[_WORDS] < self._models.thresholds.first:
+            return Unsure(f"{verdict.reason}; unlikely by its words")
+        return _Doubt(first, second, verdict, row)
+
+    def _read(self, doubt: _Doubt, operation: str) -> tuple[Verdict, float]:
+        """The cross-encoder, for the few pairs that the trees leave."""
+        logits = self._models.encoder.logits(doubt.first.facts["pieces"], doubt.second.facts["pieces"])
         if logits is None:
-            return Unsure(f"{rules.reason}; too many differences to be read"), 0.0
+            return Unsure(f"{doubt.rules.reason}; too many differences to be read"), 0.0
+        row = doubt.row
         row[_LOW], row[_HIGH] = min(logits), max(logits)
         score = 1.0 / (1.0 + math.exp(-self._models.last.logit(row)))
-        kind = route(first.prompt, second.prompt)
-        if score >= thresholds.least(operation, kind):
+        kind = route(doubt.first.prompt, doubt.second.prompt)
+        if score >= self._models.thresholds.least(operation, kind):
             return Same(f"learned: {kind} {score:.3f}"), score
-        return Unsure(f"{rules.reason}; learned: {kind} {score:.3f}"), score
+        return Unsure(f"{doubt.rules.reason}; learned: {kind} {score:.3f}"), score
 
     def _of_rules(self, analysis: Analysis) -> Analysis:
         return Analysis(version=self._rules.version, prompt=analysis.prompt, facts=analysis.facts["rules"])

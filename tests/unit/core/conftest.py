@@ -148,6 +148,9 @@ class Switchable:
     def analyse(self, prompt: str, embedding: Any) -> Analysis:
         return self.inner.analyse(prompt, embedding)
 
+    def screen(self, asked: Analysis, stored: Analysis, operation: str) -> Any:
+        return self.inner.screen(asked, stored, operation)
+
     def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Any:
         return self.inner.verify(asked, stored, operation)
 

@@ -55,12 +55,12 @@ async def test_a_verifier_that_fails_means_miss_never_hit(world: World, verifier
     done = asyncio.Event()
 
     class Broken(Switchable):
-        def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Any:
+        def screen(self, asked: Analysis, stored: Analysis, operation: str) -> Any:
             if what == "raises":
                 raise RuntimeError("broken")
             if what == "hangs":
                 world.cache._semantic._verify_timeout = 0.0
-            return None if what == "lies" else super().verify(asked, stored, operation)
+            return None if what == "lies" else super().screen(asked, stored, operation)
 
     if what == "hangs":
         world.cache._semantic._verify_timeout = 0.0

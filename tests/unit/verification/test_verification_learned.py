@@ -38,6 +38,10 @@ class Rules:
         """The prompt itself."""
         return Analysis(self.version, prompt, {"own": prompt})
 
+    def screen(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
+        """As `verify`."""
+        return self.verify(asked, stored, operation)
+
     def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
         """The fixed verdict; the analyses must be its own."""
         assert asked.facts == {"own": asked.prompt}
