@@ -219,7 +219,9 @@ class Settings(BaseModel):
         "labelled pairs to. Shadow mode or a replay measures it.",
     )
     verify_timeout: float = Field(
-        default=1.0, gt=0, description="Seconds that verifying one prompt's candidates may take; later they count as unsure, which is a miss."
+        default=1.0,
+        gt=0,
+        description="Seconds that verifying one prompt's candidates may take; later they count as unsure, which is a miss.",
     )
     embed_timeout: float = Field(
         default=10.0,

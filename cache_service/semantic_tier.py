@@ -135,7 +135,9 @@ class SemanticTier:
                 places.append(place)
                 compared.append((analysis, similarity))
         verdicts = await self._judge(meaning.analysis, compared, operation)
-        return next((place for place, verdict in zip(places, verdicts, strict=False) if isinstance(verdict, Same)), None)
+        return next(
+            (place for place, verdict in zip(places, verdicts, strict=False) if isinstance(verdict, Same)), None
+        )
 
     def stored_vector(self, meaning: Meaning) -> StoredVector:
         """The meaning as it is filed with an entry."""
@@ -210,14 +212,18 @@ class Judging:
         if stored is None:
             return Unsure("the stored prompt can't be analysed"), 0.0
         try:
-            said = ask(self._asked, stored, self._operation)
-            if not isinstance(said, Same | Different | Unsure | Open):
-                raise VerificationError(f"the verifier said {type(said).__name__}")
+            said = _checked(ask(self._asked, stored, self._operation))
         except Exception:  # fail closed for the candidate, whatever a verifier does
             log.exception("the verifier failed on a candidate")
             self.failures += 1
             said = Unsure("the verifier failed")
         return said, self._monotonic() - started
+
+
+def _checked(said: Verdict | Open) -> Verdict | Open:
+    if not isinstance(said, Same | Different | Unsure | Open):
+        raise VerificationError(f"the verifier said {type(said).__name__}")
+    return said
 
 
 def _unread(said: Verdict | Open) -> Verdict:
