@@ -36,6 +36,7 @@ from cache_service.instrumentation.gauges import Gauges
 from cache_service.instrumentation.prometheus import PrometheusMetrics
 from cache_service.jobs import calibrate as calibration
 from cache_service.jobs import maintain
+from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper, webhook
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Estimate, Means
@@ -63,6 +64,7 @@ from cache_service.single_flight import SingleFlight
 from cache_service.store.base import Problem
 from cache_service.store.batches import SqlBatchStore
 from cache_service.store.blobs import FileBlobStore
+from cache_service.store.entry import Kind, Sum
 from cache_service.store.eviction import Bound, Bounds, ranking_for
 from cache_service.store.migrations import migrate
 from cache_service.store.spool import FileSpool
@@ -283,6 +285,7 @@ async def open_service(
             purger=purger,
             feedback=feedback,
             ledger=ledger,
+            accounts=_accounts(settings, store, catalog, ledger),
             alerts=alerts,
             batches=batches,
             hook=hook,
@@ -611,6 +614,28 @@ async def _open_ledger(
     await ledger.refresh()
     stack.push_async_callback(ledger.aclose)
     return ledger
+
+
+def _accounts(settings: Settings, store: SqlEntryStore, catalog: Catalog, ledger: Ledger) -> Accounts:
+    def price(model: str, kind: Kind, made: Sum) -> float | None:
+        return catalog.price_of(
+            model,
+            kind.operation,
+            size=kind.size,
+            quality=kind.quality,
+            outputs=made.outputs,
+            tokens_in=made.tokens_in,
+            tokens_out=made.tokens_out,
+        )
+
+    return Accounts(
+        store,
+        price=price,
+        models=catalog.alive(datetime.now(UTC).date()),
+        allowed={"images": settings.wrong_hits_images, "chat": settings.wrong_hits_chat},
+        budgets=ledger.budgets,
+        flush=ledger.flush,
+    )
 
 
 def alert_thresholds(settings: Settings) -> Thresholds:

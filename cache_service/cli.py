@@ -1,4 +1,4 @@
-"""The commands: `cache-service serve | simulate | warm | purge | alerts | check | evaluate | calibrate | config show`.
+"""The commands: `cache-service serve | simulate | warm | purge | alerts | roi | check | evaluate | calibrate | config show`.
 
 Exit codes: 0 done; 1 an error, said on stderr; 2 wrong usage; 3 done in part (failed rows, problems found, alerts that fire); 70 storage failed for good.
 Each command imports what it needs when it runs, so that `--help` is quick and none pays for another's libraries.
@@ -170,6 +170,53 @@ def alerts(
         typer.echo(f"{len(answer['alerts'])} alerts" if answer["alerts"] else "nothing fires")
     if answer["alerts"]:
         sys.exit(EXIT_PARTLY)
+
+
+@app.command()
+def roi(
+    days: Annotated[int, typer.Option(min=1, max=3660, help="Days back, today included.")] = 30,
+    operation: Annotated[str | None, typer.Option(help="images or chat; else both.")] = None,
+    wrong_answer_usd: Annotated[float, typer.Option(min=0, help="What one wrong answer costs.")] = 0.0,
+    wrong_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of semantic hits that are wrong; else what feedback says.")
+    ] = None,
+    running_usd_per_month: Annotated[float, typer.Option(min=0, help="What running the service costs.")] = 0.0,
+    one_off_usd: Annotated[float, typer.Option(min=0, help="What it cost to set up.")] = 0.0,
+    labour_hours: Annotated[float, typer.Option(min=0, help="Hours of work saved a month.")] = 0.0,
+    labour_rate: Annotated[float, typer.Option(min=0, help="USD an hour.")] = 0.0,
+    failure_before: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests that failed without it.")
+    ] = 0.0,
+    failure_after: Annotated[float, typer.Option(min=0, max=1, help="Share that fails with it.")] = 0.0,
+    failure_usd: Annotated[float, typer.Option(min=0, help="What a failed request costs; else a generation.")] = 0.0,
+    compare: Annotated[bool, typer.Option("--compare", help="Also price the same traffic by every model.")] = False,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """What the cache saved by measured traffic, with ranges, and at which hit rate it pays for itself."""
+    from cache_service.roi_text import lines
+
+    query = {
+        "days": days,
+        "operation": operation,
+        "wrong_answer_usd": wrong_answer_usd,
+        "wrong_share": wrong_share,
+        "running_usd_per_month": running_usd_per_month,
+        "one_off_usd": one_off_usd,
+        "labour_hours": labour_hours,
+        "labour_rate": labour_rate,
+        "failure_before": failure_before,
+        "failure_after": failure_after,
+        "failure_usd": failure_usd,
+        "compare": "true" if compare else None,
+    }
+    given = {name: value for name, value in query.items() if value is not None}
+    answer = _run(_get_admin("/admin/roi", given, _settings(config_file, overrides)))
+    if as_json:
+        _print_json(answer)
+    else:
+        typer.echo("\n".join(lines(answer)))
 
 
 @app.command()

@@ -75,6 +75,7 @@ class Responses:
             stored=produced.entry is not None and produced.filed_as_asked,
             detail=report.detail or _why_not_stored(produced),
             usd=produced.usd if leads else None,
+            saved_usd=self._saved(produced, before, n, leads=leads),
             made=produced.answer.made,
             tokens=tokens_of(produced.answer.total_usage),
             upstream_request_id=produced.request_id,
@@ -87,6 +88,13 @@ class Responses:
             envelope, outputs = produced.entry.envelope, produced.entry.outputs
         body = await self._render(operation, envelope, outputs[:n], {**held, **produced.pictures})
         return Served(200, body, JSON, report, produced.headers if leads else {})
+
+    def _saved(self, produced: Produced, before: Entry | None, n: int, *, leads: bool) -> float | None:
+        """What was not paid for this answer: the outputs that were there, or all of another's generation."""
+        there = self._usd(before, before.outputs[:n]) if before is not None else None
+        if leads or produced.usd is None:
+            return there
+        return (there or 0.0) + produced.usd
 
     async def pictures(self, outputs: Sequence[Output]) -> dict[str, bytes]:
         """The outputs' pictures by digest."""

@@ -12,6 +12,7 @@ from cache_service.answer import Caller, Result
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.instrumentation.events import Hook
+from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.feedback import FeedbackKeeper
@@ -61,6 +62,7 @@ class Service:
     purger: Purger
     feedback: FeedbackKeeper
     ledger: Ledger
+    accounts: Accounts
     alerts: AlertKeeper
     batches: Batches
     hook: Hook

@@ -75,8 +75,6 @@ class Serving:
                 await self._store.quarantine([decision.entry.id])
             return Miss(MissReason.TIER_FAILED, "the stored picture is damaged")
         self._used(decision.entry.id)
-        if served.report.saved_usd is not None:
-            self._hook(UsdSpent(question.asked.operation, served.report.saved_usd, saved=True))
         return self.answered(question, served)
 
     async def serve_outcome(
@@ -145,6 +143,8 @@ class Serving:
     def answered(self, question: Question, served: Served) -> Served:
         """The same answer, once it is counted and recorded."""
         report, operation = served.report, question.asked.operation
+        if report.saved_usd is not None:
+            self._hook(UsdSpent(operation, report.saved_usd, saved=True))
         self._record(question, report, report.decision, served.status)
         if report.matched_prompt is not None:  # so that feedback can name it
             self._record_hit(_paired(question, report, report.matched_prompt, self._now()))

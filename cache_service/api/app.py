@@ -18,6 +18,7 @@ from cache_service.api.feedback import FeedbackRoutes
 from cache_service.api.generate import GenerateRoutes
 from cache_service.api.home import HomeRoutes
 from cache_service.api.middleware import Edge
+from cache_service.api.money import MoneyRoutes
 from cache_service.api.openai import OpenAIRoutes
 from cache_service.api.probes import ProbeRoutes
 from cache_service.api.problems import MethodNotAllowed
@@ -41,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
         AdminRoutes(service, access).router,
         feedback.admin_router,
         AlertRoutes(service, access).router,
+        MoneyRoutes(service, access).router,
         ProbeRoutes(service, access).router,
         HomeRoutes(service, lambda: app.routes, anonymous=access.anonymous_allowed).router,
     ]

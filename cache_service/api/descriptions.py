@@ -384,6 +384,47 @@ STATS: Final[Json] = {
     "responses": _ok("Numbers.", _json(ref("Stats"))) | _errors(401, envelope="Problem"),
     "openapi_extra": _extra(ADMIN),
 }
+
+
+def _query(name: str, schema: Json, description: str) -> Json:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+_DAYS: Final = _query(
+    "days", {"type": "integer", "minimum": 1, "maximum": 3660}, "Days back, today included; 30 by default."
+)
+_USD: Final[Json] = {"type": "number", "minimum": 0, "maximum": 1e12}
+_SHARE: Final[Json] = {"type": "number", "minimum": 0, "maximum": 1}
+ROI: Final[Json] = {
+    "operation_id": "roi",
+    "tags": ["Administration"],
+    "responses": _ok("What it is worth.", _json(ref("Roi"))) | _errors(401, envelope="Problem"),
+    "openapi_extra": _extra(
+        ADMIN,
+        parameters=[
+            _DAYS,
+            _query("operation", {"enum": ["images", "chat"]}, "Of one operation alone."),
+            _query(
+                "compare", {"enum": ["true", "false"]}, "Also price the same traffic by every model of the catalog."
+            ),
+            _query("wrong_answer_usd", _USD, "What one wrong answer costs; 0 by default."),
+            _query("wrong_share", _SHARE, "Share of semantic hits that are wrong; by default what feedback says."),
+            _query("running_usd_per_month", _USD, "What running the service costs a month."),
+            _query("one_off_usd", _USD, "What it cost to set up; gives payback and annual ROI."),
+            _query("labour_hours", _USD, "Hours of work that it saves a month."),
+            _query("labour_rate", _USD, "What one of them costs, USD."),
+            _query("failure_before", _SHARE, "Share of requests that failed without the service."),
+            _query("failure_after", _SHARE, "Share that fails with it."),
+            _query("failure_usd", _USD, "What a failed request costs; a generation by default."),
+        ],
+    ),
+}
+SPENDING: Final[Json] = {
+    "operation_id": "spending",
+    "tags": ["Administration"],
+    "responses": _ok("Sums, and the budgets.", _json(ref("Spending"))) | _errors(401, envelope="Problem"),
+    "openapi_extra": _extra(ADMIN, parameters=[_DAYS]),
+}
 ALERTS: Final[Json] = {
     "operation_id": "alerts",
     "tags": ["Administration"],

@@ -143,7 +143,9 @@ class Ledger:
     def answered(self, asked: Asked, client: str, report: Report, decision: str) -> None:
         """Adds one answered request to its day; waits for nothing."""
         kind = _made(_kind(asked, client, self._group), report.made)
-        row = Daily(int(self._now() // DAY), kind, f"semantic-{decision}" if report.kind == "semantic" else decision)
+        by_meaning = report.kind == "semantic" or (report.matched_prompt is not None and not report.shadow)
+        by_meaning = by_meaning and decision in ("hit", "stale-hit", "collapsed", "partial")
+        row = Daily(int(self._now() // DAY), kind, f"semantic-{decision}" if by_meaning else decision)
         if row not in self._sums and len(self._sums) >= MOST_KINDS:
             row = replace(row, kind=Kind(kind.operation, kind.client, _OTHER, _OTHER, _OTHER, kind.group))
         unpriced = decision in ("hit", "stale-hit") and report.saved_usd is None

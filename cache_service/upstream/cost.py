@@ -93,6 +93,31 @@ class Catalog:
             return None
         return self.models.get(model) or self.models.get(_SNAPSHOT.sub("", model))
 
+    def price_of(
+        self, model: str, operation: str, *, size: str, quality: str, outputs: int, tokens_in: int, tokens_out: int
+    ) -> float | None:
+        """What so much would have cost, had that model made it; None where it can't, or no price is known.
+
+        A picture by the model's own tokens for that size and quality, an answer by the tokens that it had.
+        """
+        found = self.find(model)
+        if found is None or found.family.mode != operation or found.family.prices is None:
+            return None
+        prices = found.family.prices
+        if operation == "images":
+            tokens_out = outputs * self.image_tokens(model, size, quality)
+        return _sum(
+            (tokens_in, prices.text_in), (tokens_out, prices.image_out if operation == "images" else prices.text_out)
+        )
+
+    def alive(self, today: date) -> dict[str, list[str]]:
+        """Models that answer on that day and have a price, by operation."""
+        found: dict[str, list[str]] = {}
+        for name, model in self.models.items():
+            if model.family.prices is not None and (model.ends is None or model.ends > today):
+                found.setdefault(model.family.mode, []).append(name)
+        return found
+
     def qualities(self) -> dict[str, list[str]]:
         """Every model, and the qualities that a request for it may name; "" is none."""
         found: dict[str, list[str]] = {}

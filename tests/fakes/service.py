@@ -23,6 +23,7 @@ from cache_service.feedback import Policy, Standing
 from cache_service.instrumentation.alerts import Counts, Thresholds
 from cache_service.instrumentation.events import Event
 from cache_service.instrumentation.prometheus import PrometheusMetrics
+from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Means
@@ -159,6 +160,14 @@ class FakeStore:
         return fits[:limit]
 
 
+class Books:
+    """A ledger and the feedback of the store, read as one."""
+
+    def __init__(self, ledger: LedgerInMemory, store: FakeStore) -> None:
+        self.sums = ledger.sums
+        self.feedback_after = store.feedback_after
+
+
 class FakeBlobs:
     """Pictures in memory."""
 
@@ -229,6 +238,10 @@ def make_bench(
         books, Budgets(budget or Limits()), group="fake", price=lambda *_: 0.25, estimate=lambda *_: 0.25,
         hook=hook, now=lambda: 1000.0,
     )  # fmt: skip
+    accounts = Accounts(
+        Books(books, store), price=lambda model, kind, made: made.outputs * 0.5, models={"images": ["painter"]},
+        allowed={"images": 0.01, "chat": 0.02}, budgets=ledger.budgets, flush=ledger.flush, now=lambda: 1000.0,
+    )  # fmt: skip
     alerts = AlertKeeper(counts, Thresholds(), pools=upstream.pools, budgets=ledger.budgets, now=lambda: 1000.0)
     real: Any = (store, blobs)  # the parts of the stores that the interface uses
     purger = Purger(
@@ -250,7 +263,7 @@ def make_bench(
     )  # fmt: skip
     service = Service(
         settings=made, cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
-        feedback=keeper, ledger=ledger, alerts=alerts, batches=batches, hook=hook,
+        feedback=keeper, ledger=ledger, accounts=accounts, alerts=alerts, batches=batches, hook=hook,
         render_metrics=metrics.render, admin_token=SecretStr(ADMIN_TOKEN), not_ready=lambda: reasons,
         announce=lambda url: None,
     )  # fmt: skip

@@ -179,6 +179,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/admin/feedback"): ADMIN,
     ("POST", "/admin/feedback/1/undo"): ADMIN,
     ("GET", "/admin/alerts"): ADMIN,
+    ("GET", "/admin/roi"): ADMIN,
+    ("GET", "/admin/spending"): ADMIN,
     ("GET", "/admin/stats"): ADMIN,
     ("GET", "/livez"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,

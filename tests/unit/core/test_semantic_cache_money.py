@@ -220,3 +220,13 @@ async def test_a_ledger_that_cannot_be_written_costs_nobody_the_answer(world: Wo
     await world.ledger.flush()
     await world.ledger.flush()
     assert await charges(world) == [("not-stored", ONE, False)]
+
+
+async def test_who_joins_a_generation_and_who_finds_some_outputs_there_saves_them(world: World) -> None:
+    """Equal requests at once: one pays, the other saves as much; two of three pictures there: they are saved."""
+    first, second = await asyncio.gather(world.served("a cat"), world.served("a cat"))
+    assert {(first.report.usd, first.report.saved_usd), (second.report.usd, second.report.saved_usd)} == {
+        (ONE, None), (None, ONE),
+    }  # fmt: skip
+    more = await world.served({"prompt": "a cat", "model": "m", "n": 3})
+    assert (more.report.decision, more.report.usd, more.report.saved_usd) == ("partial", 0.21, ONE)
