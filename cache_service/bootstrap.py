@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from cache_service.budget import Budgets
 from cache_service.budget import Limits as BudgetLimits
-from cache_service.config import PROFILES, Settings
+from cache_service.config import PROFILES, LimitPool, OrganizationLimits, Settings
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError, InvalidRequest
@@ -73,6 +73,7 @@ from cache_service.upstream.base import Upstream
 from cache_service.upstream.caller import UpstreamCaller
 from cache_service.upstream.catalog import load_catalog, load_offers, packaged_catalog
 from cache_service.upstream.cost import Catalog
+from cache_service.upstream.discovery import Discovery
 from cache_service.upstream.key_pool import NamedKey, PoolConfig
 from cache_service.upstream.offers import Offers
 from cache_service.upstream.openai import OpenAITransport
@@ -198,7 +199,7 @@ async def open_service(
         await evictor.start()
         uses = UseLog(store)
         stack.push_async_callback(uses.close)
-        upstream = await _open_upstream(settings, stack, hook)
+        upstream = await _open_upstream(settings, stack, catalog, hook)
         ledger = await _open_ledger(settings, stack, store, catalog, upstream, hook)
         metrics.expect(upstream.pools(), catalog.qualities())
         metrics.collect_from(gauges)
@@ -661,7 +662,9 @@ def alert_keeper(settings: Settings, counts: Counts, upstream: Upstream, ledger:
     )
 
 
-async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, hook: Hook) -> Upstream:
+async def _open_upstream(
+    settings: Settings, stack: contextlib.AsyncExitStack, catalog: Catalog, hook: Hook
+) -> Upstream:
     """The configured upstream, or the built-in simulator where none is."""
     base_url = settings.upstream_base_url or OPENAI
     group = hashlib.sha256(base_url.lower().encode()).hexdigest()[:16]
@@ -686,9 +689,21 @@ async def _open_upstream(settings: Settings, stack: contextlib.AsyncExitStack, h
         simulated=settings.uses_simulator,
         max_queued=settings.upstream_max_queued,
         max_attempts=settings.upstream_max_attempts,
+        organizations={known.name: _limits(known) for known in settings.upstream_organizations},
         hook=hook,
     )
     stack.push_async_callback(upstream.aclose)
+    admin_key = settings.upstream_admin_key
+    discovery = Discovery(
+        upstream,
+        transport,
+        clock=time.monotonic,
+        wall_clock=time.time,
+        admin_key=None if admin_key is None else admin_key.get_secret_value(),
+        announced=catalog.shutdown_date,
+        hook=hook,
+    )
+    _in_background(stack, discovery.run())
     return upstream
 
 
@@ -724,14 +739,26 @@ def pool_configs(settings: Settings) -> list[PoolConfig]:
         pools.append(PoolConfig("default", keys, own, slots))
     for pool in settings.upstream_pools:
         keys = tuple(NamedKey(f"{pool.name}/key-{n}", key.get_secret_value()) for n, key in enumerate(pool.api_keys, 1))
-        limits = Limits(
-            requests=pool.requests_per_minute,
-            images=pool.images_per_minute,
-            tokens=pool.tokens_per_minute,
-            requests_per_day=pool.requests_per_day,
+        pools.append(
+            PoolConfig(
+                pool.name,
+                keys,
+                _limits(pool),
+                pool.max_in_flight or slots,
+                organization=pool.organization,
+                project=pool.project,
+            )
         )
-        pools.append(PoolConfig(pool.name, keys, limits, pool.max_in_flight or slots))
     return pools or [PoolConfig("default", (NamedKey("none"),), own, slots)]
+
+
+def _limits(configured: LimitPool | OrganizationLimits) -> Limits:
+    return Limits(
+        requests=configured.requests_per_minute,
+        images=configured.images_per_minute,
+        tokens=configured.tokens_per_minute,
+        requests_per_day=configured.requests_per_day,
+    )
 
 
 def _in_background(stack: contextlib.AsyncExitStack, work: Any) -> None:

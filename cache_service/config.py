@@ -65,6 +65,23 @@ class LimitPool(BaseModel):
     tokens_per_minute: float | None = Field(default=None, gt=0)
     requests_per_day: float | None = Field(default=None, gt=0)
     max_in_flight: int | None = Field(default=None, gt=0)
+    organization: str | None = None
+    project: str | None = None
+
+
+class OrganizationLimits(BaseModel):
+    """An organisation's limits, shared by all pools that name it. Unset means not limited.
+
+    In TOML: `[[upstream_organizations]]` with `name` and any of the limits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    images_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    requests_per_day: float | None = Field(default=None, gt=0)
 
 
 class NamespaceBound(BaseModel):
@@ -114,6 +131,13 @@ class Settings(BaseModel):
     )
     upstream_pools: tuple[LimitPool, ...] = Field(
         default=(), description="Limit pools with keys of their own; TOML only."
+    )
+    upstream_organizations: tuple[OrganizationLimits, ...] = Field(
+        default=(), description="Organisations whose limits several pools share; TOML only."
+    )
+    upstream_admin_key: SecretStr | None = Field(
+        default=None,
+        description="Admin key of the upstream, with which each project's rate limits are read; never used for anything else.",
     )
     upstream_requests_per_minute: float | None = Field(
         default=None, gt=0, description="Requests a minute of the pool of `upstream_api_keys`."

@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, NamespaceBound, Settings
+from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, NamespaceBound, OrganizationLimits, Settings
 from cache_service.instrumentation import alert_rules, gauges, prometheus
 from cache_service.instrumentation.alerts import PROFILES
 
@@ -54,7 +54,11 @@ def settings_page() -> str:
         "In the TOML file only.\n\n"
         '```toml\n[[namespace_bounds]]\nname = "design-team"\nmax_entries = 100000\n```\n\n'
     )
-    tables = f"{pools}{_table(LimitPool, '')}\n{bounds}{_table(NamespaceBound, '')}"
+    organizations = (
+        "\n## `[[upstream_organizations]]`\n\n"
+        "An organisation's limits, shared by all pools that name it. In the TOML file only.\n\n"
+    )
+    tables = f"{pools}{_table(LimitPool, '')}{organizations}{_table(OrganizationLimits, '')}\n{bounds}{_table(NamespaceBound, '')}"
     return f"{SETTINGS}\n{_table(Settings, PREFIX)}\n{tables}"
 
 
@@ -141,6 +145,7 @@ def _words(annotation: Any) -> list[str]:
         SecretStr: "secret",
         LimitPool: "table",
         NamespaceBound: "table",
+        OrganizationLimits: "table",
         bool: "boolean",
     }
     return [names[annotation]]

@@ -69,6 +69,21 @@ class UpstreamCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class MaybePaidTwice:
+    """A call that the upstream was at work on timed out or broke off, and is repeated."""
+
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEnds:
+    """The upstream has announced that a model in use ends in `days` days; 0 and below: it has."""
+
+    model: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class UsdSpent:
     """A generation was paid (`saved` False) or a hit saved one (`saved` True). sure: False where it may have been paid for nothing."""
 
@@ -169,6 +184,8 @@ Event: TypeAlias = (
     | StepTimed
     | CandidateJudged
     | UpstreamCalled
+    | MaybePaidTwice
+    | ModelEnds
     | UsdSpent
     | StoreFailed
     | NotStored

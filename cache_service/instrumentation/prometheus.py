@@ -24,6 +24,8 @@ from cache_service.instrumentation.events import (
     Event,
     FeedbackGiven,
     HitsUnrecorded,
+    MaybePaidTwice,
+    ModelEnds,
     NotStored,
     Recovered,
     RequestServed,
@@ -123,6 +125,16 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
         "Calls at once that a relay said it allows (`x-concurrent-limit`); 0 until one says so.",
         ("pool", "key"),
     ),
+    "upstream_maybe_paid_twice": (
+        Counter,
+        "Calls repeated after a time-out or a broken answer, which may be paid twice.",
+        ("operation",),
+    ),
+    "upstream_model_days_left": (
+        Gauge,
+        "Days until a model in use ends, where the upstream has announced it.",
+        ("model",),
+    ),
     "spent_usd": (Counter, "Paid for generations, where the price is known.", ("operation",)),
     "maybe_spent_usd": (Counter, "What calls that got no answer may have cost, estimated.", ("operation",)),
     "saved_usd": (
@@ -163,6 +175,7 @@ class PrometheusMetrics:
         self._metrics: dict[str, Any] = {name: self._create(name) for name in METRICS}
         self._key_names: set[tuple[str, str]] = set()
         self._models: set[str] = set()
+        self._ending: set[str] = set()
         self._metrics["build_info"].labels(version("cache-service"), platform.python_version()).set(1)
         self._start_at_zero()
 
@@ -203,8 +216,8 @@ class PrometheusMetrics:
                 self._request(event)
             case CandidateJudged():
                 self._candidate(event)
-            case UpstreamCalled():
-                self._upstream(event)
+            case UpstreamCalled() | MaybePaidTwice() | ModelEnds():
+                self._of_upstream(event)
             case StepTimed(operation, step, seconds):
                 self._of("step_duration_seconds", _operation(operation), _one(step, STEPS)).observe(seconds)
             case UsdSpent(operation, usd, saved, sure):
@@ -274,6 +287,15 @@ class PrometheusMetrics:
             case BatchesInProgress(count):
                 self._metrics["batches_in_progress"].set(count)
 
+    def _of_upstream(self, event: UpstreamCalled | MaybePaidTwice | ModelEnds) -> None:
+        match event:
+            case UpstreamCalled():
+                self._upstream(event)
+            case MaybePaidTwice(operation):
+                self._of("upstream_maybe_paid_twice", _operation(operation)).inc()
+            case ModelEnds(model, days):
+                self._of("upstream_model_days_left", self._model(model)).set(days)
+
     def _upstream(self, event: UpstreamCalled) -> None:
         operation, outcome = _operation(event.operation), _one(event.outcome, OUTCOMES)
         pool, key = self._key(event.pool, event.key_name)
@@ -294,6 +316,13 @@ class PrometheusMetrics:
                 return OTHER, OTHER
             self._key_names.add((pool, name))
         return pool, name
+
+    def _model(self, name: str) -> str:
+        if name not in self._ending:
+            if len(self._ending) >= MAX_KEY_NAMES:
+                return OTHER
+            self._ending.add(name)
+        return name
 
     def _create(self, name: str) -> Metric:
         kind, text, labels = METRICS[name]

@@ -29,6 +29,7 @@ def create_app(config: SimulatorConfig, *, clock: Clock | None = None) -> Starle
             Route("/v1/chat/completions", simulator.chat, methods=["POST"]),
             Route("/v1/models", simulator.models, methods=["GET"]),
             Route("/v1/models/{model:path}", simulator.model, methods=["GET"]),
+            Route("/v1/organization/projects/{project}/rate_limits", simulator.rate_limits, methods=["GET"]),
             Route("/_simulator/stats", control.show_stats, methods=["GET"]),
             Route("/_simulator/faults", control.change_faults, methods=["POST", "DELETE"]),
             Route("/_simulator/limits", control.change_limit, methods=["POST"]),

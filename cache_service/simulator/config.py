@@ -49,7 +49,7 @@ class SimulatorConfig:
     accounts: the keys that are accepted; without any, every key and none. pools: the limits. image_rate_headers: whether
     image answers tell their limits (the real ones often don't). latency: "real" or seconds. strict: unknown models and
     dead or odd parameters are refused as the upstream does, not ignored. shutdown_dates: "YYYY-MM-DD" by model, kept also
-    when not strict. seed: of all random draws. max_body_bytes: a larger request is refused with 413.
+    when not strict. admin_key: of administration's routes; any is accepted where none is set. seed: of all random draws. max_body_bytes: a larger request is refused with 413.
     """
 
     accounts: tuple[Account, ...] = ()
@@ -59,6 +59,7 @@ class SimulatorConfig:
     latency: Setting = "real"
     strict: bool = False
     shutdown_dates: Mapping[str, str] = field(default_factory=dict)
+    admin_key: str = ""
     seed: int = 0
     max_body_bytes: int = 32 * 2**20
 

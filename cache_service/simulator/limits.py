@@ -206,6 +206,17 @@ class LimitPools:
             for dimension, meter in metered.meters.items()
         ]
 
+    def limit_of(self, owners: Mapping[Level, str], model: str, dimension: Dimension) -> int | None:
+        """The smallest limit that a model has there; None where it has none."""
+        limits = [
+            metered.meters[dimension].limit
+            for metered in self._all
+            if owners.get(metered.pool.level) == metered.pool.owner
+            and dimension in metered.meters
+            and any(fnmatch.fnmatchcase(model, pattern) for pattern in metered.pool.models)
+        ]
+        return int(min(limits)) if limits else None
+
     def change(self, pool: str, dimension: Dimension, amount: float, now: float) -> bool:
         """Another limit from now on for the pool of that name; False if there is no such pool or dimension."""
         for metered in self._all:

@@ -25,6 +25,7 @@ from cache_service.simulator.config import Account, SimulatorConfig
 from cache_service.simulator.delivery import Pieces, Whole, damaged, damaged_stream, to_json
 from cache_service.simulator.faults import REFUSING, CallFacts, Fault, FaultKind, FaultPlan, refusal_of
 from cache_service.simulator.limits import Admitted, Cost, LimitPools, Never, QuotaExhausted, Wait
+from cache_service.simulator.project_limits import project_limits
 from cache_service.simulator.refusals import (
     Refusal,
     Refused,
@@ -291,6 +292,22 @@ class Simulator:
                 return Whole(to_json(refusal.envelope()), status=refusal.status)
             known = Model(identifier, "chat", 1_700_000_000)
         return Whole(to_json(self._listed(known)))
+
+    async def rate_limits(self, request: Request) -> ASGIApp:
+        """`GET /v1/organization/projects/{id}/rate_limits`, for the admin key: a project's limits by model, in pages."""
+        _, _, key = request.headers.get("authorization", "").partition(" ")
+        if not key or key.strip() != (self.config.admin_key or key.strip()):
+            refusal = unknown_key(key.strip())
+            return Whole(to_json(refusal.envelope()), status=refusal.status)
+        project, query = request.path_params["project"], request.query_params
+        accounts = [account for account in self._accounts.values() if account.project == project]
+        owners = accounts[0].owners if accounts else Account("", project=project).owners
+        models = sorted(self._catalog.models)
+        if query.get("after", "") in models:
+            models = models[models.index(query["after"]) + 1 :]
+        size = min(100, max(1, int(query["limit"]))) if query.get("limit", "").isdigit() else 100
+        page = models[:size]
+        return Whole(to_json(project_limits(page, self.pools, owners, has_more=len(models) > size)))
 
     def _listed(self, model: Model) -> dict[str, Any]:
         return {

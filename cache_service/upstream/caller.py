@@ -26,13 +26,15 @@ from cache_service.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from cache_service.instrumentation.events import Hook, UpstreamCalled, ignore
+from cache_service.instrumentation.events import Hook, MaybePaidTwice, UpstreamCalled, ignore
 from cache_service.upstream.base import Call, PoolUse, Reply
 from cache_service.upstream.key_pool import NOTHING_TOLD, KeyPools, PoolConfig, Ticket, Wanted
+from cache_service.upstream.levels import MODELS_REMEMBERED
 from cache_service.upstream.limit_headers import Told, read_concurrent_limit, read_told
 from cache_service.upstream.masking import mask_secrets
 from cache_service.upstream.memory import CallsOut, CapacityQueue, Clock, Place, Sleep
 from cache_service.upstream.openai import Answer, CallFailed, Transport
+from cache_service.upstream.rate_limit import Limits
 from cache_service.upstream.retry import (
     FREE,
     MAYBE_PAID,
@@ -121,6 +123,7 @@ class UpstreamCaller:
         wall_clock: Clock = time.time,
         sleep: Sleep = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
+        organizations: Mapping[str, Limits] | None = None,
         hook: Hook = ignore,
     ) -> None:
         self._transport = transport
@@ -133,7 +136,8 @@ class UpstreamCaller:
         self._sleep = sleep
         self._random = random
         self._hook = hook
-        self._queue = CapacityQueue(KeyPools(pools), max_queued=max_queued, clock=clock, sleep=sleep)
+        self._models: dict[str, None] = {}
+        self._queue = CapacityQueue(KeyPools(pools, organizations), max_queued=max_queued, clock=clock, sleep=sleep)
         self._budget = RetryBudget()
         self._secrets = [key.secret for pool in pools for key in pool.keys if key.secret is not None]
 
@@ -161,6 +165,18 @@ class UpstreamCaller:
         """The limit pools as they stand."""
         return self._queue.use()
 
+    def models(self) -> list[str]:
+        """The models that were asked for of late."""
+        return list(self._models)
+
+    def projects(self) -> set[str]:
+        """The upstream's ids of the projects that the keys are known to belong to."""
+        return self._queue.projects()
+
+    def tell_limits(self, project: str, limits: Mapping[str, Limits]) -> None:
+        """The upstream listed a project's limits by model."""
+        self._queue.tell_limits(project, limits)
+
     @property
     def queued(self) -> int:
         """Calls that wait for capacity."""
@@ -176,6 +192,7 @@ class UpstreamCaller:
         place = self._queue.place(call.priority, call.deadline - LEAST_TIME)
         progress = _Progress(place, Wanted(call.cost, call.model))
         self._budget.called()
+        self._remember(call.model)
         try:
             return await self._attempt_until_answered(call, progress, resources)
         except UpstreamError as error:
@@ -204,11 +221,19 @@ class UpstreamCaller:
                     now = self._clock()
                     if now + delay + LEAST_TIME > call.deadline or not self._budget.spend(now):
                         raise _error(outcome)
+                    if outcome.kind in MAYBE_PAID:
+                        self._hook(MaybePaidTwice(_operation(call.path)))
                     await self._sleep(delay)
                 case GiveUp():
                     raise _error(outcome)
                 case _:
                     assert_never(step)
+
+    def _remember(self, model: str | None) -> None:
+        if model is not None and model not in self._models:
+            while len(self._models) >= MODELS_REMEMBERED:
+                del self._models[next(iter(self._models))]
+            self._models[model] = None
 
     async def _capacity(self, progress: _Progress) -> Ticket:
         """A pool's capacity and one of its keys, as soon as it is this call's turn."""

@@ -333,6 +333,17 @@ class KeyPools:
             return now
         return min(starts) + drain_seconds(limiters, ahead, wanted.cost)
 
+    def projects(self) -> set[str]:
+        """The upstream's ids of all projects that are known."""
+        told = {key.owner[1] for pool in self._pools for key in pool.keys if key.owner is not None}
+        return (told | {pool.config.project or "" for pool in self._pools}) - {""}
+
+    def tell_limits(self, project: str, limits: Mapping[str, Limits], now: float) -> None:
+        """The upstream listed a project's limits by model."""
+        for pool in self._pools:
+            if pool.config.project == project or any(key.owner and key.owner[1] == project for key in pool.keys):
+                pool.own.tell(limits, now)
+
     def use(self, now: float) -> list[PoolUse]:
         """The pools as they stand."""
         return [_use(pool, now) for pool in self._pools]
@@ -386,10 +397,9 @@ class KeyPools:
                 self._told_above(pool, model, states, learnt)
             learnt.observe_headers(states, ticket.at, now)
             for state in states:
-                if state.bucket:
-                    for limiter, reservation in ticket.reservations:
-                        if limiter in (level.rate, learnt):
-                            limiter.observe_sample(reservation, state, actual, now)
+                for limiter, reservation in ticket.reservations:
+                    if limiter in (level.rate, learnt):
+                        limiter.observe_sample(reservation, state, actual, now)
 
     def _told_above(self, pool: _Pool, model: str | None, states: Iterable[LimitState], learnt: RateLimit) -> None:
         """What was assumed of the project until the upstream tells its own, and was told of its organisation, counts there."""
@@ -452,7 +462,7 @@ def _refused(pool: _Pool, ticket: Ticket, fault: Fault, wait: float, now: float)
     meters = [limiter.meters[dimension] for limiter in (learnt, level.rate) if dimension in limiter.meters]
     own_doing = False
     for meter in meters:
-        own_doing |= text is not None and meter.explains(text.used, now)
+        own_doing |= text is not None and (meter.explains(text.used, now) or meter.crowded(text.used, now))
     news = learnt.observe_refusal(text, wait, now)
     if own_doing:
         return

@@ -8,7 +8,7 @@ first refusal that says so.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from cache_service.upstream.meter import DIMENSIONS, Meter
 from cache_service.upstream.rate_limit import Limits, RateLimit
@@ -26,10 +26,12 @@ class Level:
         self._assumed = assumed
         self._models: OrderedDict[str | None, RateLimit] = OrderedDict()
         self._families: dict[str, str] = {}
+        self._told: Mapping[str, Limits] = {}
+        self._told_at = 0.0
 
     def limiters(self, model: str | None) -> list[RateLimit]:
         """What a call of that model must pass."""
-        if self._assumed is not UNKNOWN:
+        if self._assumed is not UNKNOWN or model in self._told:
             return [self.rate, self.learnt(model)]
         known = self._models.get(self._family(model))
         return [self.rate] if known is None else [self.rate, known]
@@ -42,7 +44,17 @@ class Level:
             while len(self._models) >= MODELS_REMEMBERED:
                 self._models.popitem(last=False)
             known = self._models[name] = RateLimit(self._assumed)
+            if model is not None and model in self._told:
+                known.observe_limits(self._told[model], self._told_at)
         return known
+
+    def tell(self, limits: Mapping[str, Limits], now: float) -> None:
+        """The upstream listed the limits by model; they hold until others are told."""
+        self._told, self._told_at = limits, now
+        for model, told in limits.items():
+            known = self._models.get(self._family(model))
+            if known is not None:
+                known.observe_limits(told, now)
 
     def all(self) -> Iterator[RateLimit]:
         """Every limiter."""
@@ -73,6 +85,8 @@ class Level:
     def absorb(self, other: Level, now: float) -> None:
         """Both were one and the same owner's: the smaller limits hold, for what both have sent."""
         self.rate.absorb(other.rate, now)
+        if other._told_at >= self._told_at and other._told:
+            self._told, self._told_at = other._told, other._told_at
         for model, family in other._families.items():
             self._families.setdefault(model, family)
         for name, learnt in other._models.items():

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ from cache_service.upstream.key_pool import NOTHING_TOLD, AllOut, KeyPools, Late
 from cache_service.upstream.limit_headers import Told
 from cache_service.upstream.line import Line, Waiting, let_pass, may_pass, smaller
 from cache_service.upstream.meter import ROUNDING
-from cache_service.upstream.rate_limit import Never
+from cache_service.upstream.rate_limit import Limits, Never
 from cache_service.upstream.retry import Fault
 
 Clock: TypeAlias = Callable[[], float]
@@ -121,6 +121,15 @@ class CapacityQueue:
     def abandon(self, ticket: Ticket, *, sent: bool = True) -> None:
         """Nobody waits for the call any more."""
         self._pools.abandon(ticket, self._clock(), sent=sent)
+        self._capacity_changed()
+
+    def projects(self) -> set[str]:
+        """The upstream's ids of all projects that are known."""
+        return self._pools.projects()
+
+    def tell_limits(self, project: str, limits: Mapping[str, Limits]) -> None:
+        """The upstream listed a project's limits by model."""
+        self._pools.tell_limits(project, limits, self._clock())
         self._capacity_changed()
 
     def use(self) -> list[PoolUse]:

@@ -42,6 +42,16 @@ CUT = 0.04
 REGAIN = 0.00035
 """AIMD of the factor, by refusal and by admission: in balance at one refusal in a hundred admissions, whatever the limit is."""
 LEAST_FACTOR = 0.2
+OTHERS_WEIGHT = 0.3
+"""Of the newest answer in what others take of a window."""
+OTHERS_FORGOTTEN = 120.0
+"""Seconds after which what was known of them says nothing any more."""
+MOST_OTHERS = 0.8
+"""Of the limit: so much is left to them at most."""
+WARY, MOST_WARY = 1.0, 3.0
+"""Standard deviations that are left to others beyond what they usually take: at first, and at most."""
+MORE_WARY, LESS_WARY = 0.25, 0.003
+"""By refusal that they explain, and by admission: in balance at one refusal in eighty."""
 USUAL = 0.05
 """Weight of the last call in what a call usually takes."""
 ERRS = 0.02
@@ -69,7 +79,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Charge:
-    """What one call took from one dimension, and when; level, spare, learnt: how the mirror stood just after it."""
+    """What one call took from one dimension, and when; sent, level, spare, learnt: how window and mirror stood just after it."""
 
     dimension: Dimension
     meter: Meter
@@ -78,6 +88,7 @@ class Charge:
     units: int
     doubt: float
     interval: float
+    sent: int
     level: float
     spare: float
     learnt: float
@@ -97,6 +108,8 @@ class Meter:
         self._sent = 0  # units in the rows
         self._doubt = 0.0  # variance in the rows
         self._caution = CAUTION
+        self._others, self._others_spread, self._others_at = 0.0, 0.0, float("-inf")  # in a window that isn't ours
+        self._wary = WARY
         self._error = 0.0  # mean square of the estimates' relative errors
         self._level = 0.0  # of the mirror, at `_level_at`
         self._level_at = float("-inf")
@@ -158,7 +171,9 @@ class Meter:
         row.doubt += doubt
         self._sent += units
         self._doubt += doubt
-        return Charge(dimension, self, row, now, units, doubt, interval, self._level, self._spare, self._learnt)
+        return Charge(
+            dimension, self, row, now, units, doubt, interval, self._sent, self._level, self._spare, self._learnt
+        )
 
     def settled(self, charge: Charge, used: int, now: float) -> None:
         """The charge was an estimate; from now on it is known."""
@@ -222,6 +237,33 @@ class Meter:
             self._level += extra
             self._learnt += extra
 
+    def observe_window(self, charge: Charge, actual: int, used: float, now: float) -> None:
+        """An answer said how much an upstream's minute counted, at some time between its call's charge and `now`.
+
+        What exceeds our own count at both ends, and what may be wrong with that, others took.
+        """
+        if charge.at > self._sampled_at:
+            self._sampled_at = charge.at
+            self._forget(now)
+            self._note_others(used - max(charge.sent + actual - charge.units, self._sent), now)
+
+    def _note_others(self, units: float, now: float) -> None:
+        seen = max(0.0, units - EXPLAINED * math.sqrt(max(0.0, self._doubt)))
+        weight = 1.0 if now > self._others_at + OTHERS_FORGOTTEN else OTHERS_WEIGHT
+        off = seen - self._others
+        self._others += weight * off
+        self._others_spread = (1 - OTHERS_WEIGHT) * (self._others_spread + OTHERS_WEIGHT * off * off)
+        self._others_at = now
+
+    def crowded(self, used: float | None, now: float) -> bool:
+        """Whether others who are known to use the limit may be all there is to a refusal. Then more is left to them."""
+        if used is None or self._others <= 0.0 or now > self._others_at + OTHERS_FORGOTTEN:
+            return False
+        self._forget(now)
+        self._note_others(used - self._sent, now)
+        self._wary = min(MOST_WARY, self._wary + MORE_WARY)
+        return True
+
     def refused(self, at: float, now: float) -> None:
         """A call sent at `at` was refused although it should have fitted; those sent before the last cut say nothing new."""
         if at >= self.cut_at:
@@ -245,6 +287,7 @@ class Meter:
         """A call was admitted."""
         self.factor = min(1.0, self.factor + share)
         self._caution = max(CAUTION, self._caution - LESS_CAUTION)
+        self._wary = max(0.0, self._wary - LESS_WARY)
 
     def absorb(self, other: Meter, now: float) -> None:
         """Both meters counted one and the same limit: together they hold what each of them has sent."""
@@ -271,6 +314,9 @@ class Meter:
         if self._error:
             margin = self._caution * math.sqrt(max(0.0, self._doubt) + self._error * units * units)
             excess += min(margin, LARGEST_MARGIN * self.capacity, self.capacity - units)
+        if self._others > 0.0 and now <= self._others_at + OTHERS_FORGOTTEN:
+            theirs = self._others + self._wary * math.sqrt(self._others_spread)
+            excess += min(theirs, MOST_OTHERS * self.capacity, self.capacity - units)
         if excess <= 0:
             return now
         for row in self._rows:

@@ -183,12 +183,20 @@ class RateLimit:
             if new and state.bucket:
                 meter.observe(state.used, now)
 
+    def observe_limits(self, limits: Limits, now: float) -> None:
+        """Learns from a list of limits; what it doesn't hold stays as it is."""
+        for dimension in DIMENSIONS:
+            limit = getattr(limits, dimension)
+            if limit is not None:
+                self._learn(dimension, limit, now)
+
     def observe_sample(self, reservation: Reservation, state: LimitState, actual: Cost, now: float) -> None:
         """Learns from an answer's headers what others have taken of a bucket; of one whose limit is ours."""
         for charge in reservation:
             known = self.meters.get(state.dimension)
             if charge.dimension == state.dimension and charge.meter is known and abs(known.limit - state.limit) < 1:
-                charge.meter.observe_sample(charge, spent(actual, charge.dimension), state.used, now)
+                observe = charge.meter.observe_sample if state.bucket else charge.meter.observe_window
+                observe(charge, spent(actual, charge.dimension), state.used, now)
 
     def absorb(self, other: RateLimit, now: float) -> None:
         """Both were one and the same pool: from now on this one counts for both, under the smaller limits."""

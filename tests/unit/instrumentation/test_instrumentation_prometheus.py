@@ -19,6 +19,8 @@ from cache_service.instrumentation.events import (
     Event,
     FeedbackGiven,
     HitsUnrecorded,
+    MaybePaidTwice,
+    ModelEnds,
     NotStored,
     Recovered,
     RequestServed,
@@ -46,6 +48,8 @@ from cache_service.upstream.retry import FaultKind
 PAGE = Path(__file__).parents[3] / "docs/reference/metrics.md"
 
 COUNTED: list[tuple[Event, dict[str, float]]] = [
+    (MaybePaidTwice("images"), {'upstream_maybe_paid_twice_total{operation="images"}': 1}),
+    (ModelEnds("gpt-image-1-mini", 6), {'upstream_model_days_left{model="gpt-image-1-mini"}': 6}),
     (
         RequestServed("images", "hit", "semantic", "same", 200, 0.02, 0.97),
         {

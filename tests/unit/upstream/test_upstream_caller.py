@@ -18,7 +18,7 @@ from cache_service.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from cache_service.instrumentation.events import Event, UpstreamCalled
+from cache_service.instrumentation.events import Event, MaybePaidTwice, UpstreamCalled
 from cache_service.upstream.base import Call, Cost
 from cache_service.upstream.caller import UpstreamCaller
 from cache_service.upstream.key_pool import KeyPools, NamedKey, PoolConfig, Wanted
@@ -430,11 +430,14 @@ async def test_a_hung_call_ends_at_the_deadline() -> None:
 
 
 @virtual
-async def test_an_attempt_that_times_out_is_repeated_once() -> None:
+async def test_an_attempt_that_times_out_is_repeated_once_and_counted() -> None:
+    """It may be paid twice."""
     transport = in_order(Made(seconds=10_000))
-    upstream = caller(transport, attempt_timeout=60.0, max_attempts=5)
+    events: list[Event] = []
+    upstream = caller(transport, attempt_timeout=60.0, max_attempts=5, hook=events.append)
     with pytest.raises(UpstreamTimeout):
         await body_of(upstream, image())
+    assert [event for event in events if isinstance(event, MaybePaidTwice)] == [MaybePaidTwice("images")]
     assert transport.times == pytest.approx([0.0, 60.0])
     assert virtual_now() == pytest.approx(120)
 

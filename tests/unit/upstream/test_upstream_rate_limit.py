@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from cache_service.upstream.base import Cost
 from cache_service.upstream.limit_headers import LimitState
-from cache_service.upstream.meter import CUT, DAY, GRAIN, GUARD, LEAST_FACTOR, MINUTE, REGAIN, Charge, Meter
+from cache_service.upstream.meter import (
+    CUT,
+    DAY,
+    GRAIN,
+    GUARD,
+    LEAST_FACTOR,
+    MINUTE,
+    OTHERS_FORGOTTEN,
+    REGAIN,
+    Charge,
+    Meter,
+)
 from cache_service.upstream.rate_limit import (
     Admit,
     Limits,
@@ -408,3 +419,81 @@ def test_two_counts_of_one_limit_hold_it_together_once_merged(
         sent.append((now, images))
         if number >= merged_after:
             assert sum(units for when, units in sent if now - MINUTE < when <= now) <= 8
+
+
+# --- what others take of a window ------------------------------------------------------------------------------------
+
+
+def window_of(meter: Meter, others: int, until: float, start: float = 0.0) -> float:
+    """A call whenever one may go, each answered 10 s later with what the upstream's minute counted then; the next free time."""
+    now = start
+    pending: list[tuple[float, Charge, float]] = []
+    while now < until:
+        while pending and pending[0][0] <= now:
+            _, charge, used = pending.pop(0)
+            meter.observe_window(charge, 1, used, now)
+        if meter.earliest(1, now) <= now:
+            charge = meter.charge("images", 1, now)
+            pending.append((now + 10, charge, meter.used(now) + others))
+        now += 0.1
+    return meter.used(now)
+
+
+def test_room_is_left_for_what_others_take_of_a_window() -> None:
+    """Thirty fit in the minute, ten are others': our own are twenty."""
+    meter = Meter(30)
+    assert window_of(meter, others=10, until=600.0) == pytest.approx(20, abs=1)
+
+
+def test_where_nobody_else_is_a_windows_count_costs_nothing() -> None:
+    meter = Meter(20)
+    assert window_of(meter, others=0, until=600.0) == pytest.approx(20, abs=1)
+
+
+def test_what_is_known_of_others_is_forgotten() -> None:
+    meter = Meter(30)
+    window_of(meter, others=10, until=300.0)
+    now = 300.0 + 2 * OTHERS_FORGOTTEN
+    for _ in range(29):
+        now = max(now, meter.earliest(1, now))
+        meter.charge("images", 1, now)
+    assert meter.used(now) > 25
+
+
+def test_a_refusal_that_known_others_explain_leaves_them_more_and_slows_nothing() -> None:
+    meter = Meter(30)
+    window_of(meter, others=10, until=300.0)
+    before = meter.earliest(10, 300.0)
+    assert meter.crowded(30, 300.0)
+    assert meter.factor == 1.0
+    assert meter.earliest(10, 300.0) >= before
+    assert not Meter(30).crowded(30, 300.0)  # nobody is known
+
+
+@given(errors=st.lists(st.floats(-0.3, 0.3), min_size=40, max_size=80))
+def test_the_window_keeps_room_for_estimates_that_may_be_too_low(errors: list[float]) -> None:
+    """As much as they have been off so far; none where they were right."""
+    exact, guessed = Meter(60_000), Meter(60_000)
+    now = 0.0
+    for error in errors:
+        for meter, used in ((exact, 500), (guessed, round(500 * (1 + error)))):
+            charge = meter.charge("tokens", 500, now)
+            settle((charge,), Cost(1, 0, used), now)
+        now += 0.1
+    now += 120.0
+    while guessed.earliest(500, now) <= now:
+        guessed.charge("tokens", 500, now)
+    while exact.earliest(500, now) <= now:
+        exact.charge("tokens", 500, now)
+    assert guessed.used(now) <= exact.used(now)
+
+
+def test_a_refusal_that_our_own_estimates_explain_is_not_others_doing() -> None:
+    meter = Meter(60_000)
+    for second in range(100):
+        charge = meter.charge("tokens", 500, second * 0.5)
+        settle((charge,), Cost(1, 0, 400 if second % 2 else 600), second * 0.5)
+    open_ones = [meter.charge("tokens", 500, 50.0) for _ in range(20)]
+    assert meter.explains(meter.used(50.0) + 300, 50.0)
+    assert not meter.explains(meter.used(50.0) + 10_000, 50.0)
+    assert len(open_ones) == 20
