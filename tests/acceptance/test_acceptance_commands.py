@@ -109,6 +109,43 @@ def test_evaluate_prints_what_it_promises(tmp_path: Path) -> None:
     assert result["by_category"]["swap"]["true_hit_rate"] is None
 
 
+def test_a_log_is_replayed_judged_measured_and_drawn(tmp_path: Path) -> None:
+    log, data = tmp_path / "log.txt", tmp_path / "data"
+    log.write_text("a red cube on a blue sphere\na red cube on top of a blue sphere\na blue cube on a red sphere\n")
+    replayed = json.loads(run(data, "evaluate", "--replay", str(log), "--refused", "--json").stdout)
+    assert (replayed["requests"], replayed["semantic_hits"], replayed["pairs_refused"]) == (3, 1, 1)
+    pairs = Path(replayed["pairs_file"])
+    served, refused = (json.loads(line) for line in pairs.read_text().splitlines())
+    pairs.write_text("\n".join(map(json.dumps, (served | {"same": True}, refused | {"same": False}))))
+    drawn = run(data, "evaluate", "--pairs", str(pairs), "--plot", str(tmp_path / "hits.svg"), "--json")
+    assert json.loads(drawn.stdout)["gates"]["0.92"]["wrong_of_hits"] == 0.0
+    assert "<svg" in (tmp_path / "hits.svg").read_text()
+    again = json.loads(run(data, "evaluate", "--replay", str(log), "--json").stdout)
+    assert json.loads(Path(again["pairs_file"]).read_text())["same"] is True
+    neither = run(data, "evaluate")
+    assert (neither.returncode, "--pairs FILE" in neither.stderr) == (1, True)
+
+
+def test_calibrated_thresholds_are_written_and_used(tmp_path: Path) -> None:
+    pairs, out, data = tmp_path / "pairs.jsonl", tmp_path / "thresholds.json", tmp_path / "data"
+    rows = [
+        {"a": "a man standing next to his bicycle", "b": "a man stands beside his bike", "same": True},
+        {"a": "a dog chasing a cat", "b": "a cat chasing a dog", "same": False},
+    ]
+    pairs.write_text("\n".join(map(json.dumps, rows)))
+    calibrate = ("calibrate", "--images", str(pairs), "--out", str(out))
+    rules = run(data, *calibrate)
+    assert (rules.returncode, out.exists(), "nothing was calibrated" in rules.stdout) == (3, False, True)
+    learned = run(data, *calibrate, verifier="learned")
+    assert (learned.returncode, learned.stderr) == (0, "")
+    assert "too few pairs: it takes 296 different ones" in learned.stdout
+    used = run(data, "evaluate", "--pairs", str(pairs), "--json", verifier="learned", verifier_thresholds=out)
+    assert json.loads(used.stdout)["pairs"] == 2
+    out.write_text(json.dumps(json.loads(out.read_text()) | {"model": "0" * 64}))
+    refused = run(data, "serve", verifier="learned", verifier_thresholds=out)
+    assert (refused.returncode, "run `cache-service calibrate` again" in refused.stderr) == (1, True)
+
+
 def test_serving_needs_no_torch(server: Server) -> None:
     assert server.process is not None
     mapped = Path(f"/proc/{server.process.pid}/maps").read_text()

@@ -74,6 +74,26 @@ def test_more_wrong_hits_more_bound(wrong: int, more: int, prior: float) -> None
     assert bound < bound_more
 
 
+@pytest.mark.parametrize(
+    ("same", "different", "true_rate", "false_rate"),
+    [(300, 400, 0.6, 0.008), (50, 400, 0.4, 0.01), (100, 2000, 0.3, 0.004), (20, 400, 0.25, 0.005)],
+)
+def test_the_bound_holds_although_the_true_hit_rate_is_taken_as_measured(
+    same: int, different: int, true_rate: float, false_rate: float
+) -> None:
+    """Wrong / hits is above its bound one time in twenty at most, counted over all that can come out."""
+    truth = false_rate / (false_rate + true_rate)
+    missed = 0.0
+    for wrong in range(int(binom.ppf(1 - 1e-6, different, false_rate)) + 1):
+        most = bisect_left(
+            range(same + 1),
+            True,
+            key=lambda right, wrong=wrong: at_prior(right, same, wrong, different, 0.5)[1] < truth,
+        )
+        missed += binom.pmf(wrong, different, false_rate) * binom.sf(most - 1, same, true_rate)
+    assert 0 < missed <= 0.05
+
+
 @given(st.integers(0, 50), st.floats(0.05, 0.94))
 def test_the_rarer_same_pairs_are_the_more_hits_are_wrong(wrong: int, prior: float) -> None:
     assert at_prior(40, 50, wrong, 100, prior)[1] > at_prior(40, 50, wrong, 100, prior + 0.05)[1]
