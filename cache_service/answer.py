@@ -28,7 +28,8 @@ class Report:
     forwarded: None where nothing went upstream. forward_status: the upstream's status where it wasn't 200.
     key: exact key under which the answer is (or would be) filed; "" where the request has none.
     matched_prompt, matched_key: of the entry that answered by meaning (a hit, a join, or the first of several outputs); in shadow
-    mode, of the one that would have (`shadow`). age, ttl: seconds; ttl None for ever.
+    mode, of the one that would have (`shadow`). rejected_prompt, rejected_key: of the nearest entry that the verifier kept from
+    answering. age, ttl: seconds; ttl None for ever.
     usd: what the generation cost, or what the hit saved (`saved_usd`: what it cost to make), where the price is known.
     estimated_usd: what the generation might have cost at most, reckoned before it. made: model, size, quality of what is served,
     where known; tokens: read and written to make it.
@@ -42,6 +43,8 @@ class Report:
     similarity: float | None = None
     matched_prompt: str | None = None
     matched_key: str = ""
+    rejected_prompt: str | None = None
+    rejected_key: str = ""
     shadow: bool = False
     age: float | None = None
     ttl: float | None = None
@@ -100,3 +103,25 @@ def shown(report: Report) -> dict[str, Any]:
 
 
 Result: TypeAlias = Served | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One request as it was decided, for operators to look at; it holds prompts, so it goes nowhere else.
+
+    at: Unix seconds when the answer was ready. status: 0 where there was none to give; `error` then names the error's class.
+    seconds: until the answer was ready; `steps`: how long each of the eight took that it got to. key: of the request itself.
+    """
+
+    request_id: str
+    at: float
+    caller: Caller
+    operation: str
+    model: str | None
+    prompt: str
+    key: str
+    report: Report
+    status: int
+    error: str
+    seconds: float
+    steps: Mapping[str, float]

@@ -41,16 +41,20 @@ from cache_service.jobs.alerts import AlertKeeper, webhook
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Estimate, Means
 from cache_service.jobs.check import check as check_all
+from cache_service.jobs.client_keys import ClientKeys
 from cache_service.jobs.evaluate import Evaluation
 from cache_service.jobs.evaluate import evaluate as evaluate_pairs
 from cache_service.jobs.evict import Evictor
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.hit_log import HitLog
+from cache_service.jobs.inspect import Inspector
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.pairs import digest, read_pairs
 from cache_service.jobs.purge import Purger
 from cache_service.jobs.replay import Replay, Replayed, read_log
+from cache_service.jobs.request_log import RequestLog
+from cache_service.jobs.timeline import Timeline
 from cache_service.jobs.use_log import UseLog
 from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
@@ -64,7 +68,7 @@ from cache_service.single_flight import SingleFlight
 from cache_service.store.base import Problem
 from cache_service.store.batches import SqlBatchStore
 from cache_service.store.blobs import FileBlobStore
-from cache_service.store.entry import Kind, Sum
+from cache_service.store.entry import Kind, PurgePredicate, Sum
 from cache_service.store.eviction import Bound, Bounds, ranking_for
 from cache_service.store.migrations import migrate
 from cache_service.store.spool import FileSpool
@@ -88,6 +92,7 @@ log = logging.getLogger(__name__)
 
 OPENAI = "https://api.openai.com/v1"
 SIMULATOR = "simulator"
+POLL_KEYS = 0.5  # seconds; a key revoked on another node opens nothing within one second
 POLL = 1.0  # seconds within which another process's changes hold here
 SAVE_INDEX_EVERY = 300.0  # seconds
 MAINTAIN_EVERY = 60.0  # seconds
@@ -176,9 +181,9 @@ async def open_service(
         blobs = await FileBlobStore.open(settings.data_dir / "blobs")
         catalog = load_catalog(packaged_catalog(), settings.catalog)
         offers = load_offers(packaged_catalog(), settings.catalog)
-        metrics, counts = PrometheusMetrics(), Counts()
+        metrics, counts, timeline = PrometheusMetrics(), Counts(), Timeline()
         gauges = Gauges(lambda: upstream.pools(), lambda: ledger.budgets())
-        hook = to_all(metrics, counts, gauges)
+        hook = to_all(metrics, counts, gauges, timeline)
         embeddings = await embedder(settings)
         stack.push_async_callback(embeddings.aclose)
         index = FaissIndex(
@@ -219,6 +224,7 @@ async def open_service(
         kinds = operations(catalog)
         await generator.recover(kinds)
         flights: SingleFlight[Outcome] = SingleFlight()
+        requests = RequestLog(keep=settings.keep_requests)
         hits, standing, feedback = await _open_feedback(settings, stack, store, hook)
         cache = SemanticCache(
             operations=kinds,
@@ -241,17 +247,24 @@ async def open_service(
             standing=standing,
             ledger=ledger,
             record=hits.add,
+            trace=requests.add,
             modes={"images": settings.semantic_images, "chat": settings.semantic_chat},
             threshold=settings.threshold,
             generation_timeout=settings.upstream_timeout,
             prepare=preparation(settings, offers),
             used=uses.add,
         )
+        keys = await _open_keys(settings, store, ledger)
+
+        def forget(predicate: PurgePredicate) -> None:
+            flights.forget(predicate)
+            requests.forget(predicate)
+
         purger = Purger(
             store,
             blobs,
             embeddings,
-            forget=flights.forget,
+            forget=forget,
             catch_up=follower.catch_up,
             hook=hook,
             default_similarity=settings.threshold,
@@ -277,6 +290,7 @@ async def open_service(
         _in_background(stack, ledger.run(every=RECORD_HITS_EVERY))
         _in_background(stack, alerts.run(every=LOOK_FOR_ALERTS_EVERY))
         batches = _open_batches(settings, stack, store, cache, hook, resume=resume_batches)
+        _in_background(stack, keys.run(every=POLL_KEYS))
         service = Service(
             settings=settings,
             cache=cache,
@@ -289,6 +303,11 @@ async def open_service(
             accounts=_accounts(settings, store, catalog, ledger),
             alerts=alerts,
             batches=batches,
+            admin=store,
+            keys=keys,
+            requests=requests,
+            inspector=Inspector(store, store, index, embeddings, requests),
+            timeline=timeline,
             hook=hook,
             render_metrics=metrics.render,
             admin_token=settings.admin_token or data.admin_token(),
@@ -660,6 +679,16 @@ def alert_keeper(settings: Settings, counts: Counts, upstream: Upstream, ledger:
         budgets=ledger.budgets,
         post=webhook(url.get_secret_value()) if url is not None else None,
     )
+
+
+async def _open_keys(settings: Settings, store: SqlEntryStore, ledger: Ledger) -> ClientKeys:
+    """The keys of the settings and of the database."""
+    from cache_service.api.access import parse_client_keys
+
+    configured = [(key.digest, key.caller) for key in parse_client_keys(settings.client_keys)]
+    keys = ClientKeys(store, configured, budgets=ledger.limit_clients)
+    await keys.refresh()
+    return keys
 
 
 async def _open_upstream(

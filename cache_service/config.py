@@ -308,6 +308,12 @@ class Settings(BaseModel):
     keep_hits: int = Field(
         default=100_000, gt=0, description="Semantic hits kept on record, so that feedback can name them."
     )
+    keep_requests: int = Field(
+        default=2000,
+        ge=0,
+        le=100_000,
+        description="Last requests kept in memory with their prompts, for operators to see why each was a hit or a miss; 0 keeps none.",
+    )
     keep_changes: float = Field(
         default=7 * 86400.0, gt=0, description="Seconds that rows of the change feed and purges are kept."
     )

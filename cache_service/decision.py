@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -85,6 +85,7 @@ class Miss:
     """Nothing stored is served. `detail` is for people ("different: count 3 / 4"); `nearest` the best similarity seen.
 
     fallback: an expired entry that may be served if the upstream fails. shadow: what would have been served but for shadow mode.
+    rejected: the nearest entry that the verifier took for another request, or wasn't sure of.
     """
 
     reason: MissReason
@@ -92,6 +93,7 @@ class Miss:
     nearest: float | None = None
     fallback: StaleHit | None = None
     shadow: Hit | StaleHit | None = None
+    rejected: Entry | None = field(default=None, compare=False)
 
 
 Decision: TypeAlias = Hit | StaleHit | Miss
@@ -129,9 +131,11 @@ def decide_semantic(judged: Sequence[Judged], directives: Directives, threshold:
             case Same(reason):
                 decision = _fresh_enough(candidate.entry, "semantic", candidate.similarity, reason, directives, now)
             case Different(reason):
-                decision = Miss(MissReason.DIFFERENT, f"different: {reason}", candidate.similarity)
+                decision = Miss(
+                    MissReason.DIFFERENT, f"different: {reason}", candidate.similarity, rejected=candidate.entry
+                )
             case Unsure(reason):
-                decision = Miss(MissReason.UNSURE, f"unsure: {reason}", candidate.similarity)
+                decision = Miss(MissReason.UNSURE, f"unsure: {reason}", candidate.similarity, rejected=candidate.entry)
         if not isinstance(decision, Miss):
             return decision
         if best is None or (best.fallback is None and decision.fallback is not None):

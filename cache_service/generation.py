@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -22,7 +23,7 @@ import orjson
 
 from cache_service.cache_key.key import form
 from cache_service.errors import BudgetExceeded, CacheServiceError, StoreError, UpstreamError
-from cache_service.instrumentation.events import Hook, NotStored, Recovered, StoreFailed
+from cache_service.instrumentation.events import Hook, NotStored, Recovered, StepTimed, StoreFailed
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.ledger import Bill, Ledger
 from cache_service.lifetime import Lifetimes
@@ -141,6 +142,7 @@ class Generator:
         embedding_model: str,
         room: Room = unbounded,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream = upstream
         self._store = store
@@ -153,6 +155,7 @@ class Generator:
         self._embedding_model = embedding_model
         self._room = room
         self._now = now
+        self._monotonic = monotonic
 
     async def run(self, job: Job, generation: Generation[Outcome]) -> Outcome:
         """Generates and stores; never raises for what the outside world does."""
@@ -181,7 +184,8 @@ class Generator:
         """Step 7, and 8 where there is a complete answer."""
         spooled = await self._open_spool(bill.id, draft, job.on_conflict) if may_store else None
         try:
-            received = await self._call(job, generation, spooled)
+            with self._timed(generation, "generate"):
+                received = await self._call(job, generation, spooled)
         except UpstreamError as error:
             await self._ledger.lost(bill, error.maybe_paid)
             await self._discard(spooled)
@@ -195,7 +199,8 @@ class Generator:
             self._hook(NotStored(draft.operation, "incomplete"))
             return NotUnderstood(received.status, received.raw, received.headers, answer.reason, received.request_id)
         draft = replace(draft, tags=frozenset(generation.tags))
-        return await self._keep(job, draft, answer, received, bill, spooled, may_store=may_store)
+        with self._timed(generation, "store"):
+            return await self._keep(job, draft, answer, received, bill, spooled, may_store=may_store)
 
     async def recover(self, operations: Mapping[str, Operation]) -> None:
         """Stores what an earlier process had received but not stored; called once, before requests are served."""
@@ -380,6 +385,15 @@ class Generator:
             await self._discard(spooled)
             return None
         return spooled
+
+    @contextlib.contextmanager
+    def _timed(self, generation: Generation[Outcome], step: str) -> Iterator[None]:
+        started = self._monotonic()
+        try:
+            yield
+        finally:
+            generation.steps[step] = self._monotonic() - started
+            self._hook(StepTimed(generation.draft.operation, step, generation.steps[step]))
 
     async def _discard(self, spooled: SpoolFile | None) -> None:
         if spooled is None:

@@ -15,6 +15,7 @@ from cache_service.cache_key.normalize import prompt_digest
 from cache_service.decision import Directives
 from cache_service.embedding.base import Embedding
 from cache_service.feedback import Standing
+from cache_service.instrumentation.events import StepTimed
 from cache_service.operations.base import Asked, Operation
 from cache_service.store.entry import Entry, NewEntry
 from cache_service.verification.base import Analysis
@@ -38,7 +39,7 @@ class Question:
     """One request: what was asked, its key, and what has been found out.
 
     started, deadline: on the monotonic clock. priority: of its generation, a larger one goes first. held: pictures by digest
-    that are stored already, where more are wanted.
+    that are stored already, where more are wanted. steps: seconds that each step took so far.
     """
 
     operation: Operation
@@ -53,6 +54,12 @@ class Question:
     priority: int = 0
     meaning: Meaning | None = None
     held: dict[str, bytes] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
+
+    def took(self, step: str, seconds: float) -> StepTimed:
+        """Notes it; the event to tell."""
+        self.steps[step] = self.steps.get(step, 0.0) + seconds
+        return StepTimed(self.asked.operation, step, seconds)
 
 
 class Steering:

@@ -140,6 +140,7 @@ class Responses:
 def miss_report(decision: Decision, key: str, *, leads: bool) -> Report:
     """How a request came to go upstream: alone, for the missing outputs, or behind another's generation."""
     matched: Entry | None = None
+    rejected = decision.rejected if isinstance(decision, Miss) else None
     if isinstance(decision, Miss):
         matched = decision.shadow.entry if decision.shadow is not None else None
         forwarded = _FORWARDED.get(decision.reason, "miss")
@@ -155,6 +156,8 @@ def miss_report(decision: Decision, key: str, *, leads: bool) -> Report:
         similarity=similarity,
         matched_prompt=matched.prompt if matched is not None else None,
         matched_key=matched.exact_key if matched is not None else "",
+        rejected_prompt=rejected.prompt if rejected is not None else None,
+        rejected_key=rejected.exact_key if rejected is not None else "",
         shadow=isinstance(decision, Miss) and matched is not None,
         forwarded=forwarded,
         collapsed=not leads,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from cache_service.answer import Caller, Result, Served
+from cache_service.answer import Caller, Result, Served, Trace
 from cache_service.cache_key.key import CacheKey, form
 from cache_service.decision import (
     Decision,
@@ -28,7 +28,7 @@ from cache_service.decision import (
 from cache_service.errors import InvalidRequest, StoreError
 from cache_service.feedback import Standing
 from cache_service.generation import Broke, Generator, Outcome
-from cache_service.instrumentation.events import Hook, StepTimed, TierFailed
+from cache_service.instrumentation.events import Hook, TierFailed
 from cache_service.jobs.ledger import Ledger
 from cache_service.joining import Joining
 from cache_service.operations.base import Asked, Operation
@@ -58,7 +58,7 @@ class SemanticCache:
 
     threshold: least cosine of a semantic hit; feedback (`standing`) may ask for more. modes: by operation, `on` where it isn't named.
     prepare: makes presets explicit, before the key is formed. record: told of every answer that another prompt had made; used: of every entry
-    that was served. generation_timeout: seconds one request may wait in all.
+    that was served; trace: of every request, with its prompts. generation_timeout: seconds one request may wait in all.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class SemanticCache:
         generation_timeout: float,
         prepare: Prepare = as_sent,
         used: Callable[[int], None] = lambda entry_id: None,
+        trace: Callable[[Trace], None] = lambda trace: None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,7 +99,8 @@ class SemanticCache:
             now=now, monotonic=monotonic,
         )  # fmt: skip
         self._serving = Serving(
-            responses=responses, store=store, ledger=ledger, hook=hook, record=record, used=used, now=now, monotonic=monotonic
+            responses=responses, store=store, ledger=ledger, hook=hook, record=record, used=used, trace=trace, now=now,
+            monotonic=monotonic,
         )  # fmt: skip
         self._streaming = Streaming(upstream, ledger, self._serving)
 
@@ -132,9 +134,8 @@ class SemanticCache:
                 decision = served
             if directives.only_if_cached:
                 return self._serving.not_cached(question, decision)
-            generation, leads = await self._joining.join_or_lead(  # 6 join, or else 7 generate, 8 store
-                question, decision, failures
-            )
+            with self._timed(question, "join"):  # 6 join, or else 7 generate, 8 store
+                generation, leads = await self._joining.join_or_lead(question, decision, failures)
             outcome = await self._joining.outcome(generation, question)
             if self._steering.denied(question, generation.draft):
                 continue  # a client said meanwhile that it is another request's
@@ -171,7 +172,9 @@ class SemanticCache:
         if self._steering.mode(operation) == "off":
             directives = replace(directives, exact_only=True)
         deadline = started + self._generation_timeout
-        return Question(known, asked, key, caller, directives, tags, started, deadline, request_id, priority)
+        question = Question(known, asked, key, caller, directives, tags, started, deadline, request_id, priority)
+        self._hook(question.took("key", self._monotonic() - started))
+        return question
 
     async def _exact(self, question: Question) -> Decision:
         """Step 2."""
@@ -233,4 +236,4 @@ class SemanticCache:
         try:
             yield
         finally:
-            self._hook(StepTimed(question.asked.operation, step, self._monotonic() - started))
+            self._hook(question.took(step, self._monotonic() - started))

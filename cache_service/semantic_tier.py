@@ -11,7 +11,7 @@ from cache_service.decision import Judged
 from cache_service.embedding.base import Embedder
 from cache_service.errors import EmbeddingError, VerificationError
 from cache_service.index.base import Candidate, VectorIndex
-from cache_service.instrumentation.events import CandidateJudged, Hook, StepTimed, TierFailed
+from cache_service.instrumentation.events import CandidateJudged, Hook, TierFailed
 from cache_service.question import Meaning, Question
 from cache_service.store.base import EntryStore
 from cache_service.store.entry import Entry, StoredVector
@@ -58,7 +58,7 @@ class SemanticTier:
         if question.meaning is None and question.asked.semantic:
             started = self._monotonic()
             question.meaning = await self.embed(question.key.prompt, question.asked.operation)
-            self._hook(StepTimed(question.asked.operation, "embed", self._monotonic() - started))
+            self._hook(question.took("embed", self._monotonic() - started))
         return question.meaning is not None
 
     async def embed(self, prompt: str, operation: str) -> Meaning | None:

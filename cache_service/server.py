@@ -13,7 +13,6 @@ import time
 from types import FrameType
 
 import uvicorn
-from pydantic import SecretStr
 
 from cache_service.bootstrap import open_service
 from cache_service.config import Settings
@@ -36,10 +35,10 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    from cache_service.api.access import Access
+    from cache_service.api.access import refuse_open_address
     from cache_service.api.app import create_app
 
-    Access(settings, settings.admin_token or SecretStr(""))  # refuses open addresses before anything is opened
+    refuse_open_address(settings)  # before anything is opened
     listener = _listen(settings)
     url = _announced(settings.host, listener.getsockname()[1])
     async with open_service(settings, url=None) as service:

@@ -15,11 +15,15 @@ from cache_service.instrumentation.events import Hook
 from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
+from cache_service.jobs.client_keys import ClientKeys
 from cache_service.jobs.feedback import FeedbackKeeper
+from cache_service.jobs.inspect import Inspector
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
+from cache_service.jobs.request_log import RequestLog
+from cache_service.jobs.timeline import Timeline
 from cache_service.operations.base import Operation
-from cache_service.store.base import BlobStore, EntryStore
+from cache_service.store.base import AdminStore, BlobStore, EntryStore
 from cache_service.upstream.base import Upstream
 
 
@@ -48,7 +52,8 @@ class Cache(Protocol):
 class Service:
     """One running service.
 
-    hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
+    admin: the store as operators see it. keys: who may ask. requests: the last ones. inspector: looks at entries. timeline: what
+    happened of late. hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
     not_ready: why nothing can be stored any more until a restart; empty while all is well. draining: the process is to stop.
     announce: says in the data directory's lock where the service answers. stop_by: on the monotonic clock, when whatever is in
     flight is cut off; None while nobody has asked the process to stop. generating: how many generations run.
@@ -65,6 +70,11 @@ class Service:
     accounts: Accounts
     alerts: AlertKeeper
     batches: Batches
+    admin: AdminStore
+    keys: ClientKeys
+    requests: RequestLog
+    inspector: Inspector
+    timeline: Timeline
     hook: Hook
     render_metrics: Callable[[], tuple[bytes, str]]
     admin_token: SecretStr

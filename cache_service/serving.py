@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from cache_service.answer import Failed, Report, Result, Served
+from cache_service.answer import Failed, Report, Result, Served, Trace
 from cache_service.cache_key.normalize import prompt_digest
 from cache_service.decision import Decision, Directives, Hit, Miss, MissReason, StaleHit, decide_exact
 from cache_service.errors import (
@@ -38,7 +38,9 @@ log = logging.getLogger(__name__)
 
 
 class Serving:
-    """Answers questions. record: told of every answer that another prompt had made; used: of every entry that was served."""
+    """Answers questions. record: told of every answer that another prompt had made; used: of every entry that was served; trace: of every
+    answer and failure.
+    """
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Serving:
         ledger: Ledger,
         hook: Hook,
         record: Callable[[ServedHit], None],
+        trace: Callable[[Trace], None] = lambda trace: None,
         used: Callable[[int], None] = lambda entry_id: None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -58,6 +61,7 @@ class Serving:
         self._hook = hook
         self._record_hit = record
         self._used = used
+        self._trace = trace
         self._now = now
         self._monotonic = monotonic
 
@@ -82,6 +86,7 @@ class Serving:
     ) -> Result:
         """What a generation led to, for its leader or a follower."""
         report = self._report(question, decision, generation, leads=leads)
+        question.steps |= generation.steps
         match outcome:
             case Produced():
                 before = None if isinstance(decision, Miss) else decision.entry
@@ -163,6 +168,22 @@ class Serving:
         seconds = self._monotonic() - question.started
         operation = question.asked.operation
         self._ledger.answered(question.asked, question.caller.client, report, decision)
+        self._trace(
+            Trace(
+                request_id=question.request_id,
+                at=self._now(),
+                caller=question.caller,
+                operation=operation,
+                model=question.asked.model,
+                prompt=question.key.prompt,
+                key=question.key.exact,
+                report=report,
+                status=status,
+                error=error,
+                seconds=seconds,
+                steps=question.steps,
+            )
+        )
         quality = question.asked.context.get("quality")
         self._hook(
             RequestServed(

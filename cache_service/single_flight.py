@@ -21,6 +21,7 @@ class Generation(Generic[Outcome]):
 
     draft: the entry it is meant to become, without outputs. analysis: the verifier's facts of its prompt, None if exact only.
     n: how many outputs it will make. attempt: how many generations for the same request failed before it.
+    steps: seconds that its own steps took, by name.
     """
 
     def __init__(self, draft: NewEntry, *, n: int, analysis: Analysis | None, attempt: int = 0) -> None:
@@ -29,6 +30,7 @@ class Generation(Generic[Outcome]):
         self.analysis = analysis
         self.attempt = attempt
         self.tags = set(draft.tags)  # also of those who join
+        self.steps: dict[str, float] = {}
         self._pieces: list[bytes] = []
         self._grown = asyncio.Event()
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

@@ -1,10 +1,9 @@
-"""`/admin`: purging and numbers, for the bearer of the admin token. Nothing here runs or fetches what a body names."""
+"""`/admin/purge`: deleting entries, or counting them first. Nothing here runs or fetches what a body names."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any, Final
 
 import orjson
@@ -14,12 +13,11 @@ from starlette.responses import Response
 
 from cache_service.api import descriptions
 from cache_service.api.access import Access
-from cache_service.api.exchange import read_object
+from cache_service.api.exchange import caller_of, read_object
 from cache_service.api.generate import refuse_unknown
 from cache_service.errors import InvalidRequest
 from cache_service.jobs.purge import PurgeRequest
 from cache_service.service import Service
-from cache_service.upstream.base import PoolUse
 
 MAX_TEXT: Final = 32_000  # characters, as an image prompt
 
@@ -50,34 +48,18 @@ PURGE_MEMBERS: Final[Mapping[str, tuple[str, _Check]]] = {
 
 
 class AdminRoutes:
-    """`/admin/purge` and `/admin/stats`."""
+    """`/admin/purge`."""
 
     def __init__(self, service: Service, access: Access) -> None:
         self._service = service
         self.router = APIRouter(dependencies=[Depends(access.admin)], default_response_class=Response)
         self.router.add_api_route("/admin/purge", self.purge, methods=["POST"], **descriptions.PURGE)
-        self.router.add_api_route("/admin/stats", self.stats, methods=["GET"], **descriptions.STATS)
 
     async def purge(self, request: Request) -> Response:
         """Deletes the entries that match all that is named, or counts them for a dry run."""
-        result = await self._service.purger.purge(to_purge_request(await read_object(request)))
+        asked = to_purge_request(await read_object(request))
+        result = await self._service.purger.purge(asked, by=caller_of(request).client)
         answer = {"count": result.count, "dry_run": result.dry_run, "number": result.number}
-        return Response(orjson.dumps(answer), media_type="application/json")
-
-    async def stats(self, request: Request) -> Response:
-        """Entries, outputs and bytes that are stored, and the upstream's limit pools as they stand."""
-        upstream = self._service.upstream
-        answer = {
-            "version": version("cache-service"),
-            "store": await self._service.store.totals(),
-            "requests_in_flight": len(self._service.in_flight),
-            "draining": self._service.draining,
-            "upstream": {
-                "group": upstream.group,
-                "simulated": upstream.simulated,
-                "pools": [_shown(pool) for pool in upstream.pools()],
-            },
-        }
         return Response(orjson.dumps(answer), media_type="application/json")
 
 
@@ -102,18 +84,6 @@ def to_purge_request(body: Mapping[str, Any]) -> PurgeRequest:
         confirm=body.get("confirm"),
         dry_run=body.get("dry_run") or False,
     )
-
-
-def _shown(pool: PoolUse) -> dict[str, Any]:
-    return {
-        "name": pool.name,
-        "keys": pool.keys,
-        "limits": dict(pool.limits),
-        "used": dict(pool.used),
-        "in_flight": pool.in_flight,
-        "healthy": pool.healthy,
-        "detail": pool.detail,
-    }
 
 
 def _is_number(value: Any) -> bool:

@@ -20,7 +20,7 @@ class AlertRoutes:
 
     def __init__(self, service: Service, access: Access) -> None:
         self._service = service
-        self.router = APIRouter(dependencies=[Depends(access.admin)], default_response_class=Response)
+        self.router = APIRouter(dependencies=[Depends(access.reader)], default_response_class=Response)
         self.router.add_api_route("/admin/alerts", self.alerts, methods=["GET"], **descriptions.ALERTS)
 
     async def alerts(self, request: Request) -> Response:

@@ -11,6 +11,10 @@ from starlette.requests import Request
 
 from cache_service.api.access import Access
 from cache_service.api.admin import AdminRoutes
+from cache_service.api.admin_entries import EntryRoutes
+from cache_service.api.admin_keys import KeyRoutes
+from cache_service.api.admin_records import RecordRoutes
+from cache_service.api.admin_requests import RequestRoutes
 from cache_service.api.alerts import AlertRoutes
 from cache_service.api.batches import BatchRoutes
 from cache_service.api.blobs import BlobRoutes
@@ -22,13 +26,14 @@ from cache_service.api.money import MoneyRoutes
 from cache_service.api.openai import OpenAIRoutes
 from cache_service.api.probes import ProbeRoutes
 from cache_service.api.problems import MethodNotAllowed
+from cache_service.api.session import SessionRoutes, Sessions
 from cache_service.errors import InvalidRequest, NotFound
 from cache_service.service import Service
 
 
 def create_app(service: Service) -> FastAPI:
     """The service over HTTP. Raises ConfigurationError for client keys that can't be read, or none on an open address."""
-    access = Access(service.settings, service.admin_token)
+    access = Access(service, Sessions())
     # FastAPI's own pages load code from a CDN; ours are in `home`
     app = FastAPI(title="cache-service", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(Edge, service=service)
@@ -40,11 +45,16 @@ def create_app(service: Service) -> FastAPI:
         BlobRoutes(service, access).router,
         feedback.router,
         AdminRoutes(service, access).router,
+        EntryRoutes(service, access).router,
+        RequestRoutes(service, access).router,
+        KeyRoutes(service, access).router,
+        RecordRoutes(service, access).router,
+        SessionRoutes(service, access).router,
         feedback.admin_router,
         AlertRoutes(service, access).router,
         MoneyRoutes(service, access).router,
         ProbeRoutes(service, access).router,
-        HomeRoutes(service, lambda: app.routes, anonymous=access.anonymous_allowed).router,
+        HomeRoutes(service, lambda: app.routes).router,
     ]
     for router in routers:
         app.include_router(router)

@@ -37,7 +37,7 @@ _CACHE_STATUS: Final[Json] = {
 _EVERYWHERE: Final = (400, 403, 421, 500, 503)
 
 
-def _errors(*statuses: int, envelope: str, cache_status: bool = False) -> Json:
+def errors(*statuses: int, envelope: str, cache_status: bool = False) -> Json:
     """The error answers of a route; `default` covers what an upstream may say besides."""
     media_type = "application/json" if envelope == "Error" else "application/problem+json"
     headers = _HEADERS | (_CACHE_STATUS if cache_status else {})
@@ -54,18 +54,21 @@ def _errors(*statuses: int, envelope: str, cache_status: bool = False) -> Json:
     }
 
 
-def _ok(description: str, content: Json | None, headers: Json | None = None, status: int = 200) -> Json:
+def ok(description: str, content: Json | None, headers: Json | None = None, status: int = 200) -> Json:
+    """One good answer."""
     answer: Json = {"description": description, "headers": _HEADERS | (headers or {})}
     if content is not None:
         answer["content"] = content
     return {status: answer}
 
 
-def _json(schema: Json, example: Any = None) -> Json:
+def json_content(schema: Json, example: Any = None) -> Json:
+    """An answer in JSON."""
     return {"application/json": {"schema": schema} | ({} if example is None else {"example": example})}
 
 
-def _body(schema: str, examples: Mapping[str, Any]) -> Json:
+def body_of(schema: str, examples: Mapping[str, Any]) -> Json:
+    """A request's body."""
     shown = {name: {"value": value} for name, value in examples.items()}
     return {"required": True, "content": {"application/json": {"schema": ref(schema), "examples": shown}}}
 
@@ -82,29 +85,33 @@ _STEERING: Final = [
         "max-age=3600",
     ),
 ]
-_GENERATING: Final = _errors(401, 404, 413, 415, 429, 502, 504, envelope="Error", cache_status=True)
+_GENERATING: Final = errors(401, 404, 413, 415, 429, 502, 504, envelope="Error", cache_status=True)
 _EVENTS: Final[Json] = {"text/event-stream": {}}
 _AGE: Final[Json] = {"Age": {"schema": {"type": "integer"}, "description": "Seconds since it was made; on hits only."}}
 _ANSWER: Final = {"schema": {"type": "object"}}
 CLIENT: Final = "client"
 ADMIN: Final = "admin"
+VIEWER: Final = "viewer"
 PUBLIC: Final = "public"
+ROLE: Final = "x-role"
+"""Says of a route of `/admin` who may use it: admins, or viewers too."""
 ACCESS: Final = "x-access"
 """Marks who may use a route; becomes `security` when the document is made."""
 
 
-def _extra(access: str, **members: Any) -> Json:
+def extra(access: str, **members: Any) -> Json:
+    """Who may use the route, and what FastAPI can't know of it."""
     return {ACCESS: access, **members}
 
 
 IMAGES: Final[Json] = {
     "operation_id": "generateImages",
     "tags": ["OpenAI's API"],
-    "responses": _ok("Pictures, base64.", {"application/json": _ANSWER} | _EVENTS, _CACHE_STATUS | _AGE) | _GENERATING,
-    "openapi_extra": _extra(
+    "responses": ok("Pictures, base64.", {"application/json": _ANSWER} | _EVENTS, _CACHE_STATUS | _AGE) | _GENERATING,
+    "openapi_extra": extra(
         CLIENT,
         parameters=_STEERING,
-        requestBody=_body(
+        requestBody=body_of(
             "ImageRequest",
             {
                 "one picture": {"model": "gpt-image-2", "prompt": "A red fox in the snow", "size": "1024x1024"},
@@ -116,11 +123,11 @@ IMAGES: Final[Json] = {
 CHAT: Final[Json] = {
     "operation_id": "createChatCompletion",
     "tags": ["OpenAI's API"],
-    "responses": _ok("An answer.", {"application/json": _ANSWER} | _EVENTS, _CACHE_STATUS | _AGE) | _GENERATING,
-    "openapi_extra": _extra(
+    "responses": ok("An answer.", {"application/json": _ANSWER} | _EVENTS, _CACHE_STATUS | _AGE) | _GENERATING,
+    "openapi_extra": extra(
         CLIENT,
         parameters=_STEERING,
-        requestBody=_body(
+        requestBody=body_of(
             "ChatRequest",
             {
                 "a question": {
@@ -134,14 +141,14 @@ CHAT: Final[Json] = {
 MODELS: Final[Json] = {
     "operation_id": "listModels",
     "tags": ["OpenAI's API"],
-    "responses": _ok("The list.", {"application/json": _ANSWER}) | _errors(401, 429, 502, 504, envelope="Error"),
-    "openapi_extra": _extra(CLIENT),
+    "responses": ok("The list.", {"application/json": _ANSWER}) | errors(401, 429, 502, 504, envelope="Error"),
+    "openapi_extra": extra(CLIENT),
 }
 MODEL: Final[Json] = {
     "operation_id": "retrieveModel",
     "tags": ["OpenAI's API"],
-    "responses": _ok("The model.", {"application/json": _ANSWER}) | _errors(401, 404, 429, 502, 504, envelope="Error"),
-    "openapi_extra": _extra(
+    "responses": ok("The model.", {"application/json": _ANSWER}) | errors(401, 404, 429, 502, 504, envelope="Error"),
+    "openapi_extra": extra(
         CLIENT,
         parameters=[
             {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": "gpt-image-2"}
@@ -151,18 +158,18 @@ MODEL: Final[Json] = {
 GENERATE: Final[Json] = {
     "operation_id": "generate",
     "tags": ["Cache"],
-    "responses": _ok("The answer and how it came about.", _json(ref("GenerateResponse")), _CACHE_STATUS | _AGE)
-    | _errors(401, 404, 413, 415, 429, 502, 504, envelope="Problem", cache_status=True)
+    "responses": ok("The answer and how it came about.", json_content(ref("GenerateResponse")), _CACHE_STATUS | _AGE)
+    | errors(401, 404, 413, 415, 429, 502, 504, envelope="Problem", cache_status=True)
     | {
         "default": {
             "description": "What the upstream answered.",
             "content": {"application/problem+json": {"schema": {}}},
         }
     },
-    "openapi_extra": _extra(
+    "openapi_extra": extra(
         CLIENT,
         parameters=_STEERING,
-        requestBody=_body(
+        requestBody=body_of(
             "GenerateRequest",
             {
                 "images": {
@@ -208,10 +215,10 @@ _LOCATION: Final[Json] = {"Location": {"schema": {"type": "string"}, "required":
 BATCH_CREATE: Final[Json] = {
     "operation_id": "createBatch",
     "tags": ["Cache"],
-    "responses": _ok("The results as they come; the batch goes on without a reader.", _LINES, _LOCATION)
-    | _ok("Begun, as `Prefer: respond-async` wants it.", _json(ref("Batch")), _LOCATION, status=202)
-    | _errors(401, 413, 415, 429, envelope="Problem"),
-    "openapi_extra": _extra(
+    "responses": ok("The results as they come; the batch goes on without a reader.", _LINES, _LOCATION)
+    | ok("Begun, as `Prefer: respond-async` wants it.", json_content(ref("Batch")), _LOCATION, status=202)
+    | errors(401, 413, 415, 429, envelope="Problem"),
+    "openapi_extra": extra(
         CLIENT,
         parameters=[*_STEERING, _header("Prefer", "`respond-async`: answer at once (RFC 7240).", "respond-async")],
         requestBody={
@@ -235,9 +242,9 @@ BATCH_CREATE: Final[Json] = {
 BATCH_SHOW: Final[Json] = {
     "operation_id": "getBatch",
     "tags": ["Cache"],
-    "responses": _ok("How it stands, and results.", _json(ref("BatchResults")) | _LINES)
-    | _errors(401, 404, envelope="Problem"),
-    "openapi_extra": _extra(
+    "responses": ok("How it stands, and results.", json_content(ref("BatchResults")) | _LINES)
+    | errors(401, 404, envelope="Problem"),
+    "openapi_extra": extra(
         CLIENT,
         parameters=[
             _BATCH_ID,
@@ -266,15 +273,15 @@ BATCH_SHOW: Final[Json] = {
 BATCH_CANCEL: Final[Json] = {
     "operation_id": "cancelBatch",
     "tags": ["Cache"],
-    "responses": _ok("Nothing more is begun; how it stands.", _json(ref("Batch")))
-    | _errors(401, 404, envelope="Problem"),
-    "openapi_extra": _extra(CLIENT, parameters=[_BATCH_ID]),
+    "responses": ok("Nothing more is begun; how it stands.", json_content(ref("Batch")))
+    | errors(401, 404, envelope="Problem"),
+    "openapi_extra": extra(CLIENT, parameters=[_BATCH_ID]),
 }
 _PICTURES: Final[Json] = {
     media_type: {"schema": {"type": "string", "format": "binary"}}
     for media_type in ("image/png", "image/jpeg", "image/webp", "image/gif", "application/octet-stream")
 }
-_BLOB_EXTRA: Final = _extra(
+_BLOB_EXTRA: Final = extra(
     CLIENT,
     parameters=[
         {
@@ -288,10 +295,10 @@ _BLOB_EXTRA: Final = _extra(
     ],
 )
 _BLOB_ANSWERS: Final[Json] = {
-    **_ok("The picture.", _PICTURES),
-    **_ok("The part that `Range` names.", _PICTURES, status=206),
-    **_ok("Unchanged.", None, status=304),
-    **_errors(401, 404, 416, envelope="Problem"),
+    **ok("The picture.", _PICTURES),
+    **ok("The part that `Range` names.", _PICTURES, status=206),
+    **ok("Unchanged.", None, status=304),
+    **errors(401, 404, 416, envelope="Problem"),
 }
 BLOB: Final[Json] = {
     "operation_id": "getBlob",
@@ -303,11 +310,11 @@ BLOB_HEAD: Final[Json] = BLOB | {"operation_id": "headBlob"}
 FEEDBACK: Final[Json] = {
     "operation_id": "giveFeedback",
     "tags": ["Cache"],
-    "responses": _ok("Noted, durable, and in force.", _json(ref("FeedbackEffect")))
-    | _errors(401, 404, 413, 415, envelope="Problem"),
-    "openapi_extra": _extra(
+    "responses": ok("Noted, durable, and in force.", json_content(ref("FeedbackEffect")))
+    | errors(401, 404, 413, 415, envelope="Problem"),
+    "openapi_extra": extra(
         CLIENT,
-        requestBody=_body(
+        requestBody=body_of(
             "FeedbackRequest",
             {
                 "a wrong hit": {"request_id": "5f0c1f7a9b3d4e2f8a6b7c8d9e0f1a2b", "verdict": "wrong"},
@@ -319,9 +326,9 @@ FEEDBACK: Final[Json] = {
 FEEDBACK_LIST: Final[Json] = {
     "operation_id": "listFeedback",
     "tags": ["Administration"],
-    "responses": _ok("A page of it.", _json(ref("FeedbackList"))) | _errors(401, envelope="Problem"),
-    "openapi_extra": _extra(
-        ADMIN,
+    "responses": ok("A page of it.", json_content(ref("FeedbackList"))) | errors(401, envelope="Problem"),
+    "openapi_extra": extra(
+        VIEWER,
         parameters=[
             {
                 "name": "limit",
@@ -347,8 +354,9 @@ FEEDBACK_LIST: Final[Json] = {
 FEEDBACK_UNDO: Final[Json] = {
     "operation_id": "undoFeedback",
     "tags": ["Administration"],
-    "responses": _ok("Undone; what holds now.", _json(ref("FeedbackEffect"))) | _errors(401, 404, envelope="Problem"),
-    "openapi_extra": _extra(
+    "responses": ok("Undone; what holds now.", json_content(ref("FeedbackEffect")))
+    | errors(401, 404, envelope="Problem"),
+    "openapi_extra": extra(
         ADMIN,
         parameters=[
             {
@@ -364,11 +372,11 @@ FEEDBACK_UNDO: Final[Json] = {
 PURGE: Final[Json] = {
     "operation_id": "purge",
     "tags": ["Administration"],
-    "responses": _ok("What went, or would go.", _json(ref("PurgeResponse")))
-    | _errors(401, 413, 415, envelope="Problem"),
-    "openapi_extra": _extra(
+    "responses": ok("What went, or would go.", json_content(ref("PurgeResponse")))
+    | errors(401, 413, 415, envelope="Problem"),
+    "openapi_extra": extra(
         ADMIN,
-        requestBody=_body(
+        requestBody=body_of(
             "PurgeRequest",
             {
                 "count first": {"prompt": "A red fox in the snow", "dry_run": True},
@@ -377,12 +385,6 @@ PURGE: Final[Json] = {
             },
         ),
     ),
-}
-STATS: Final[Json] = {
-    "operation_id": "stats",
-    "tags": ["Administration"],
-    "responses": _ok("Numbers.", _json(ref("Stats"))) | _errors(401, envelope="Problem"),
-    "openapi_extra": _extra(ADMIN),
 }
 
 
@@ -398,9 +400,9 @@ _SHARE: Final[Json] = {"type": "number", "minimum": 0, "maximum": 1}
 ROI: Final[Json] = {
     "operation_id": "roi",
     "tags": ["Administration"],
-    "responses": _ok("What it is worth.", _json(ref("Roi"))) | _errors(401, envelope="Problem"),
-    "openapi_extra": _extra(
-        ADMIN,
+    "responses": ok("What it is worth.", json_content(ref("Roi"))) | errors(401, envelope="Problem"),
+    "openapi_extra": extra(
+        VIEWER,
         parameters=[
             _DAYS,
             _query("operation", {"enum": ["images", "chat"]}, "Of one operation alone."),
@@ -422,56 +424,57 @@ ROI: Final[Json] = {
 SPENDING: Final[Json] = {
     "operation_id": "spending",
     "tags": ["Administration"],
-    "responses": _ok("Sums, and the budgets.", _json(ref("Spending"))) | _errors(401, envelope="Problem"),
-    "openapi_extra": _extra(ADMIN, parameters=[_DAYS]),
+    "responses": ok("Sums, and the budgets.", json_content(ref("Spending"))) | errors(401, envelope="Problem"),
+    "openapi_extra": extra(VIEWER, parameters=[_DAYS]),
 }
 ALERTS: Final[Json] = {
     "operation_id": "alerts",
     "tags": ["Administration"],
-    "responses": _ok("What fires now, and the thresholds.", _json(ref("Alerts"))) | _errors(401, envelope="Problem"),
-    "openapi_extra": _extra(ADMIN),
+    "responses": ok("What fires now, and the thresholds.", json_content(ref("Alerts")))
+    | errors(401, envelope="Problem"),
+    "openapi_extra": extra(VIEWER),
 }
 LIVEZ: Final[Json] = {
     "operation_id": "livez",
     "tags": ["Operation"],
-    "responses": _ok("The process runs.", {"text/plain": {"schema": {"type": "string"}}}) | _errors(envelope="Problem"),
-    "openapi_extra": _extra(PUBLIC),
+    "responses": ok("The process runs.", {"text/plain": {"schema": {"type": "string"}}}) | errors(envelope="Problem"),
+    "openapi_extra": extra(PUBLIC),
 }
 READYZ: Final[Json] = {
     "operation_id": "readyz",
     "tags": ["Operation"],
-    "responses": _ok("Ready for requests.", _json(ref("Readiness")))
-    | _errors(envelope="Problem")
-    | _ok("Not ready, or told to stop.", _json(ref("Readiness")), status=503),
-    "openapi_extra": _extra(PUBLIC),
+    "responses": ok("Ready for requests.", json_content(ref("Readiness")))
+    | errors(envelope="Problem")
+    | ok("Not ready, or told to stop.", json_content(ref("Readiness")), status=503),
+    "openapi_extra": extra(PUBLIC),
 }
 METRICS: Final[Json] = {
     "operation_id": "metrics",
     "tags": ["Operation"],
-    "responses": _ok("Prometheus text.", {"text/plain": {"schema": {"type": "string"}}})
-    | _errors(401, envelope="Problem"),
-    "openapi_extra": _extra(CLIENT),
+    "responses": ok("Prometheus text.", {"text/plain": {"schema": {"type": "string"}}})
+    | errors(401, envelope="Problem"),
+    "openapi_extra": extra(CLIENT),
 }
 HOME: Final[Json] = {
     "operation_id": "home",
     "tags": ["Operation"],
-    "responses": _ok(
+    "responses": ok(
         "What this is.",
         {"text/html": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}},
     )
-    | _errors(envelope="Problem"),
-    "openapi_extra": _extra(PUBLIC),
+    | errors(envelope="Problem"),
+    "openapi_extra": extra(PUBLIC),
 }
 DOCS: Final[Json] = {
     "operation_id": "docs",
     "tags": ["Operation"],
-    "responses": _ok("This reference as a page.", {"text/html": {"schema": {"type": "string"}}})
-    | _errors(envelope="Problem"),
-    "openapi_extra": _extra(PUBLIC),
+    "responses": ok("This reference as a page.", {"text/html": {"schema": {"type": "string"}}})
+    | errors(envelope="Problem"),
+    "openapi_extra": extra(PUBLIC),
 }
 OPENAPI: Final[Json] = {
     "operation_id": "openapi",
     "tags": ["Operation"],
-    "responses": _ok("This reference, OpenAPI 3.1.", _json({"type": "object"})) | _errors(envelope="Problem"),
-    "openapi_extra": _extra(PUBLIC),
+    "responses": ok("This reference, OpenAPI 3.1.", json_content({"type": "object"})) | errors(envelope="Problem"),
+    "openapi_extra": extra(PUBLIC),
 }

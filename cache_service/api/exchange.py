@@ -20,6 +20,7 @@ from cache_service.api.faults import whereabouts
 from cache_service.api.problems import code_of, envelope_bytes, is_fault, render_error
 from cache_service.decision import Directives
 from cache_service.errors import CacheServiceError, UnsupportedMediaType, UpstreamUnreachable
+from cache_service.store.records import Role
 
 SCOPE_KEY: Final = "cache_service.exchange"
 LARGE_BODY: Final = 64 * 1024  # bytes; parsing one takes a millisecond and more, so it is done in a thread
@@ -49,7 +50,7 @@ class Exchange:
     """What is known of one request so far; the log line and the metrics are made from it.
 
     started: of `time.perf_counter`. operation: "" where the request isn't a generation or hasn't said which yet.
-    code: of the error that was answered, "" for none. fault: where in the code an internal error arose.
+    role: of an operator. code: of the error that was answered, "" for none. fault: where in the code an internal error arose.
     """
 
     request_id: str
@@ -57,6 +58,7 @@ class Exchange:
     caller: Caller | None = None
     operation: str = ""
     report: Report | None = None
+    role: Role | None = None
     code: str = ""
     fault: str = ""
 

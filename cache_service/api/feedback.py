@@ -12,8 +12,10 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cache_service.answer import Caller
 from cache_service.api import descriptions
 from cache_service.api.access import Access
+from cache_service.api.admin_descriptions import FEEDBACK_JUDGE
 from cache_service.api.exchange import caller_of, read_object
 from cache_service.api.generate import refuse_unknown
 from cache_service.errors import InvalidRequest, NotFound
@@ -36,15 +38,35 @@ class FeedbackRoutes:
         self._service = service
         self.router = APIRouter(dependencies=[Depends(access.client)], default_response_class=Response)
         self.router.add_api_route("/v1/feedback", self.give, methods=["POST"], **descriptions.FEEDBACK)
-        self.admin_router = APIRouter(dependencies=[Depends(access.admin)], default_response_class=Response)
-        add = self.admin_router.add_api_route
-        add("/admin/feedback", self.newest, methods=["GET"], **descriptions.FEEDBACK_LIST)
-        add("/admin/feedback/{id}/undo", self.undo, methods=["POST"], **descriptions.FEEDBACK_UNDO)
+        self.admin_router = APIRouter(default_response_class=Response)
+        add, changing = self.admin_router.add_api_route, [Depends(access.admin)]
+        reading = [Depends(access.reader)]
+        add("/admin/feedback", self.newest, methods=["GET"], dependencies=reading, **descriptions.FEEDBACK_LIST)
+        add("/admin/feedback", self.judge, methods=["POST"], dependencies=changing, **FEEDBACK_JUDGE)
+        add(
+            "/admin/feedback/{id}/undo",
+            self.undo,
+            methods=["POST"],
+            dependencies=changing,
+            **descriptions.FEEDBACK_UNDO,
+        )
 
     async def give(self, request: Request) -> Response:
         """Judges a semantic hit: `wrong` denies the pair of prompts at once and for good, `right` is evidence for the threshold."""
         key, request_id, verdict = _take_apart(await read_object(request))
         effect = await self._service.feedback.give(caller_of(request), verdict, key=key, request_id=request_id)
+        return _json(_shown_effect(effect))
+
+    async def judge(self, request: Request) -> Response:
+        """Judges a semantic hit of any namespace, as its client could."""
+        body = await read_object(request)
+        namespace = body.pop("namespace", None)
+        if not isinstance(namespace, str) or not 1 <= len(namespace) <= MAX_NAME:
+            raise InvalidRequest(f"namespace must be a string of 1 to {MAX_NAME} characters", param="namespace")
+        key, request_id, verdict = _take_apart(body)
+        who = caller_of(request).client
+        caller = Caller(namespace, who)
+        effect = await self._service.feedback.give(caller, verdict, key=key, request_id=request_id, by=who)
         return _json(_shown_effect(effect))
 
     async def newest(self, request: Request) -> Response:
@@ -67,7 +89,8 @@ class FeedbackRoutes:
         number = request.path_params["id"]
         if not _DIGITS.fullmatch(number) or int(number) > MAX_NUMBER:
             raise NotFound("there is no such feedback")
-        return _json(_shown_effect(await self._service.feedback.undo(int(number))))
+        effect = await self._service.feedback.undo(int(number), by=caller_of(request).client)
+        return _json(_shown_effect(effect))
 
 
 def _take_apart(body: Mapping[str, Any]) -> tuple[str | None, str | None, Judgement]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import html
 from collections.abc import Callable, Sequence
@@ -24,10 +23,10 @@ from cache_service.service import Service
 class HomeRoutes:
     """routes: gives every route of the application, when the document is first asked for."""
 
-    def __init__(self, service: Service, routes: Callable[[], Sequence[BaseRoute]], *, anonymous: bool) -> None:
+    def __init__(self, service: Service, routes: Callable[[], Sequence[BaseRoute]]) -> None:
         self._service = service
         self._routes = routes
-        self._anonymous = anonymous
+        self._documents: dict[bool, dict[str, Any]] = {}
         digest = base64.b64encode(hashlib.sha256(style_of_pages().encode()).digest()).decode("ascii")
         self._page_headers = {
             "content-security-policy": f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
@@ -40,10 +39,15 @@ class HomeRoutes:
         add("/docs", self.docs, methods=["GET"], **descriptions.DOCS)
         add("/openapi.json", self.openapi, methods=["GET"], **descriptions.OPENAPI)
 
-    @functools.cached_property
+    @property
     def document(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        return build_document(self._routes(), version=version("cache-service"), anonymous=self._anonymous)
+        """The OpenAPI document; made once for each answer to whether anonymous clients are let in."""
+        anonymous = self._service.keys.anonymous_allowed
+        if anonymous not in self._documents:
+            self._documents[anonymous] = build_document(
+                self._routes(), version=version("cache-service"), anonymous=anonymous
+            )
+        return self._documents[anonymous]
 
     async def home(self, request: Request) -> Response:
         """Says what this is and who answers."""

@@ -34,7 +34,7 @@ class MoneyRoutes:
 
     def __init__(self, service: Service, access: Access) -> None:
         self._service = service
-        self.router = APIRouter(dependencies=[Depends(access.admin)], default_response_class=Response)
+        self.router = APIRouter(dependencies=[Depends(access.reader)], default_response_class=Response)
         self.router.add_api_route("/admin/roi", self.roi, methods=["GET"], **descriptions.ROI)
         self.router.add_api_route("/admin/spending", self.spending, methods=["GET"], **descriptions.SPENDING)
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
-from cache_service.api import descriptions, schemas
+from cache_service.api import admin_schemas, descriptions, schemas
+from cache_service.api.access import COOKIE
 from cache_service.api.problems import TABLE
 
 _DESCRIPTION: Final = (
@@ -38,16 +39,21 @@ def build_document(routes: Sequence[BaseRoute], *, version: str, anonymous: bool
     security: dict[str, list[dict[str, list[str]]]] = {
         descriptions.PUBLIC: [],
         descriptions.CLIENT: [{}, {"clientKey": []}] if anonymous else [{"clientKey": []}],
-        descriptions.ADMIN: [{"adminToken": []}],
+        descriptions.ADMIN: [{"adminToken": []}, {"session": []}],
+        descriptions.VIEWER: [{"adminToken": []}, {"session": []}],
     }
     for operations in document["paths"].values():
         for operation in operations.values():
-            operation["security"] = security[operation.pop(descriptions.ACCESS)]
+            access = operation.pop(descriptions.ACCESS)
+            operation["security"] = security[access]
+            if access in (descriptions.VIEWER, descriptions.ADMIN):
+                operation[descriptions.ROLE] = access
     document["components"] = {
-        "schemas": dict(schemas.SCHEMAS),
+        "schemas": {**schemas.SCHEMAS, **admin_schemas.SCHEMAS},
         "securitySchemes": {
             "clientKey": {**_BEARER, "description": "A client key."},
-            "adminToken": {**_BEARER, "description": "The admin token."},
+            "adminToken": {**_BEARER, "description": "The admin token, or the key of an admin or, to look, a viewer."},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The console's."},
         },
     }
     return document
@@ -86,7 +92,7 @@ def style_of_pages() -> str:
 
 def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     parts = [f'<h3 id="{operation["operationId"]}">{method.upper()} {html.escape(path)}</h3>']
-    parts.append(f"<p>{_prose(operation.get('description', ''))}{_access(operation['security'])}</p>")
+    parts.append(f"<p>{_prose(operation.get('description', ''))}{_access(operation)}</p>")
     for parameter in operation.get("parameters", ()):
         text = parameter.get("description", "")
         parts.append(f"<p><code>{html.escape(parameter['name'])}</code> ({parameter['in']}) {_prose(text)}</p>")
@@ -105,12 +111,20 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     return "".join(parts) + f"<table>{heads}{''.join(rows)}</table>"
 
 
-def _access(security: Sequence[Mapping[str, Any]]) -> str:
+def _access(operation: Mapping[str, Any]) -> str:
+    security = operation["security"]
+    if descriptions.ROLE in operation:
+        admin = operation[descriptions.ROLE] == descriptions.ADMIN
+        return (
+            " Needs the admin token or an admin's key."
+            if admin
+            else " Needs the admin token, or an admin's or viewer's key."
+        )
     if not security:
         return " Public."
     if {} in security:
         return " Anybody on this machine."
-    return " Needs the admin token." if "adminToken" in security[0] else " Needs a client key."
+    return " Needs a client key."
 
 
 def _problems() -> str:

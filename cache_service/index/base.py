@@ -63,6 +63,9 @@ class VectorIndex(Protocol):
     async def search(self, partition: str, vector: Vector, *, limit: int, floor: float) -> list[Candidate]:
         """Up to `limit` entries of `partition` with cosine ≥ floor, the most similar first, ties by smaller id."""
 
+    async def nearest(self, vector: Vector, *, limit: int, floor: float) -> list[Candidate]:
+        """The same over every partition, for operators to look at: compares with every vector, in a thread. Nothing is served by it."""
+
     def entry_ids(self) -> Iterable[int]:
         """Every findable entry, in no order; for `check`."""
 

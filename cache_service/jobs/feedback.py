@@ -19,6 +19,7 @@ from cache_service.instrumentation.events import FeedbackGiven, Hook
 from cache_service.jobs.hit_log import HitLog
 from cache_service.store.base import FeedbackStore
 from cache_service.store.entry import Feedback, Judgement, ServedHit
+from cache_service.store.records import Act
 
 log = logging.getLogger(__name__)
 
@@ -59,26 +60,33 @@ class FeedbackKeeper:
         self._one_at_a_time = asyncio.Lock()
 
     async def give(
-        self, caller: Caller, verdict: Judgement, *, key: str | None = None, request_id: str | None = None
+        self,
+        caller: Caller,
+        verdict: Judgement,
+        *,
+        key: str | None = None,
+        request_id: str | None = None,
+        by: str | None = None,
     ) -> Effect:
         """Judges the newest semantic hit that has this key or request id. Raises NotFound, StoreError.
 
-        The same verdict of the same client again changes nothing, and is answered with the first.
+        The same verdict of the same client again changes nothing, and is answered with the first. by: the operator who judges in a client's place.
         """
         hit = await self._hits.find(namespace=caller.namespace, key=key, request_id=request_id)
         if hit is None:
             raise NotFound("no semantic hit with this key or request id is known")
         known = self._standing.newest(hit)
         if known is None or (known.verdict, known.client) != (verdict, caller.client):
-            known = await self._store.add_feedback(hit, verdict, client=caller.client)
+            act = None if by is None else Act(by, f"feedback.{verdict}", {"request_id": hit.request_id})
+            known = await self._store.add_feedback(hit, verdict, client=caller.client, by=act)
             await self.refresh()
             log.info("feedback", extra=_facts(known))
             self._hook(FeedbackGiven(hit.operation, verdict, "shadow" if hit.shadow else "on"))
         return self._effect(known)
 
-    async def undo(self, number: int) -> Effect:
+    async def undo(self, number: int, *, by: str) -> Effect:
         """Takes feedback back; it stays in the record. Raises NotFound, StoreError."""
-        feedback = await self._store.undo_feedback(number)
+        feedback = await self._store.undo_feedback(number, by=Act(by, "feedback.undo", {"id": number}))
         if feedback is None:
             raise NotFound("there is no such feedback")
         await self.refresh()

@@ -72,6 +72,7 @@ class Ledger:
     ) -> None:
         self._store = store
         self._budgets = budgets
+        self._configured = budgets.limits.clients
         self._group = group
         self._price = price
         self._estimate = estimate
@@ -80,6 +81,10 @@ class Ledger:
         self._now = now
         self._waiting: deque[Payment] = deque(maxlen=MOST_WAITING)
         self._sums: dict[Daily, Sum] = {}
+
+    def limit_clients(self, usd: Mapping[str, float]) -> None:
+        """What clients with a key of their own may spend in a day, by name; it holds where the settings name the client too."""
+        self._budgets.limits = replace(self._budgets.limits, clients={**self._configured, **usd})
 
     def estimate(self, asked: Asked, n: int) -> float | None:
         """What n outputs may cost at most."""

@@ -15,6 +15,7 @@ from cache_service.errors import InvalidRequest
 from cache_service.instrumentation.events import EntriesRemoved, Hook
 from cache_service.store.base import BlobStore, EntryStore
 from cache_service.store.entry import PurgePredicate, Similar
+from cache_service.store.records import Act
 
 CONFIRMATION = "purge all"
 
@@ -80,15 +81,15 @@ class Purger:
         self._operations = operations
         self._now = now
 
-    async def purge(self, request: PurgeRequest) -> PurgeResult:
-        """Purges, or counts for a dry run. Raises InvalidRequest where nothing is named or `all` isn't confirmed.
+    async def purge(self, request: PurgeRequest, *, by: str = "admin") -> PurgeResult:
+        """Purges, or counts for a dry run; `by` is who asked, for the audit log. Raises InvalidRequest where nothing is named or `all` isn't confirmed.
 
         An unknown operation is refused too: a count of 0 would read as "it's gone".
         """
         predicate = await self._predicate(request)
         if request.dry_run:
             return PurgeResult(await self._store.count(predicate), dry_run=True)
-        purged = await self._store.purge(predicate)
+        purged = await self._store.purge(predicate, by=Act(by, "purge", _named(predicate)))
         self._forget(predicate)
         await self._catch_up()
         await self._blobs.collect(purged.orphaned_blobs, unreferenced=self._store.unreferenced)
@@ -129,3 +130,19 @@ class Purger:
                 "name what to purge: key, prompt, similar_to, tag, namespace, operation, model, older_than, or all with confirm"
             )
         return predicate
+
+
+def _named(predicate: PurgePredicate) -> dict[str, object]:
+    """What was purged, for the audit log: of a prompt its digest alone, since a purge may be there to forget it."""
+    members = {
+        "key": predicate.key,
+        "prompt_digest": predicate.prompt_digest,
+        "similarity": None if predicate.similar is None else float(predicate.similar.at_least),
+        "tag": predicate.tag,
+        "namespace": predicate.namespace,
+        "operation": predicate.operation,
+        "model": predicate.model,
+        "created_before": predicate.created_before,
+        "all": predicate.everything or None,
+    }
+    return {name: value for name, value in members.items() if value is not None}

@@ -78,6 +78,17 @@ async def test_equally_similar_entries_come_by_smaller_id(open_index: Open) -> N
     await index.aclose()
 
 
+async def test_the_nearest_of_all_partitions_are_found_for_operators(open_index: Open) -> None:
+    """The most similar first, ties by smaller id, as in a search; what was removed isn't there."""
+    index, _ = await opened(open_index)
+    for entry_id, place, vector in ((1, "p", X), (2, "q", X), (3, "r", Y), (4, "q", X)):
+        index.add(entry_id, place, vector)
+    index.remove(4)
+    assert [(c.entry_id, c.similarity) for c in await index.nearest(X, limit=9, floor=0.5)] == [(1, 1.0), (2, 1.0)]
+    assert [c.entry_id for c in await index.nearest(X, limit=1, floor=0.5)] == [1]
+    assert [c.entry_id for c in await index.nearest(X, limit=9, floor=-1.0)] == [1, 2, 3]
+
+
 async def test_a_search_never_leaves_its_partition(open_index: Open) -> None:
     """Equal vectors in another partition are not found."""
     index, _ = await opened(open_index)

@@ -62,6 +62,12 @@ class BruteForceIndex:
         ]
         return sorted(found, key=lambda candidate: (-candidate.similarity, candidate.entry_id))[:limit]
 
+    async def nearest(self, vector: Vector, *, limit: int, floor: float) -> list[Candidate]:
+        """The same over all of them."""
+        places = {place for place, _ in self._entries.values()}
+        found = [one for place in places for one in await self.search(place, vector, limit=limit, floor=floor)]
+        return sorted(found, key=lambda candidate: (-candidate.similarity, candidate.entry_id))[:limit]
+
     def entry_ids(self) -> Iterable[int]:
         """The keys."""
         return list(self._entries)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from cache_service.answer import Caller, Report, Result, Served
+from cache_service.api.access import parse_client_keys
 from cache_service.api.app import create_app
 from cache_service.api.problems import details_of
 from cache_service.budget import Budgets, Limits
@@ -27,18 +28,33 @@ from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Means
+from cache_service.jobs.client_keys import ClientKeys
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.hit_log import HitLog
+from cache_service.jobs.inspect import Inspector
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
+from cache_service.jobs.request_log import RequestLog
+from cache_service.jobs.timeline import Timeline
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
 from cache_service.service import Service
-from cache_service.store.base import Purged
+from cache_service.store.base import Purged, VectorRow
 from cache_service.store.entry import Feedback, Judgement, Output, PurgePredicate, ServedHit
+from cache_service.store.records import (
+    Act,
+    AuditRecord,
+    EntryDetail,
+    EntryFilter,
+    EntryPage,
+    NewKey,
+    Place,
+    StoredKey,
+)
 from tests.fakes.batches import FakeBatchStore
 from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.index import BruteForceIndex
 from tests.fakes.ledger import LedgerInMemory
 from tests.fakes.upstream import FakeUpstream
 
@@ -108,6 +124,11 @@ class FakeStore:
         self.hits: list[ServedHit] = []
         self.feedback: dict[int, Feedback] = {}
         self.changes = 0
+        self.acts: list[AuditRecord] = []
+        self.keys: list[StoredKey] = []
+        self.entries: list[EntryDetail] = []
+        self.pages: list[tuple[EntryFilter, Place | None, int]] = []
+        self.bands: list[tuple[float, Judgement | None, int]] = []
 
     async def readable_blob(self, sha256: str, *, namespace: str, now: float) -> Output | None:
         self.lookups.append((sha256, namespace, now))
@@ -117,8 +138,9 @@ class FakeStore:
         self.predicates.append(("count", predicate))
         return 7
 
-    async def purge(self, predicate: PurgePredicate) -> Purged:
+    async def purge(self, predicate: PurgePredicate, *, by: Act | None = None) -> Purged:
         self.predicates.append(("purge", predicate))
+        self._file(by, 7)
         return Purged(7, 42, ())
 
     async def unreferenced(self, blobs: Iterable[str]) -> set[str]:
@@ -137,12 +159,14 @@ class FakeStore:
                 return hit
         return None
 
-    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str) -> Feedback:
+    async def add_feedback(self, hit: ServedHit, verdict: Judgement, *, client: str, by: Act | None = None) -> Feedback:
+        self._file(by, 1)
         self.changes += 1
         self.feedback[self.changes] = Feedback(self.changes, hit, verdict, client, 1000.0)
         return self.feedback[self.changes]
 
-    async def undo_feedback(self, number: int) -> Feedback | None:
+    async def undo_feedback(self, number: int, *, by: Act | None = None) -> Feedback | None:
+        self._file(by, 1)
         if number in self.feedback and self.feedback[number].undone is None:
             self.changes += 1
             self.feedback[number] = replace(self.feedback[number], undone=self.changes)
@@ -158,6 +182,59 @@ class FakeStore:
             if namespace in (None, one.hit.namespace) and (before is None or one.number < before)
         ]
         return fits[:limit]
+
+    def _file(self, act: Act | None, count: int) -> None:
+        if act is not None:
+            self.acts.append(AuditRecord(len(self.acts) + 1, 1000.0, act.who, act.action, act.what, count))
+
+    async def add_act(self, act: Act, *, count: int) -> None:
+        self._file(act, count)
+
+    async def list_acts(self, *, before: int | None, limit: int) -> list[AuditRecord]:
+        return [act for act in reversed(self.acts) if before is None or act.id < before][:limit]
+
+    async def add_key(self, new: NewKey, *, by: Act) -> StoredKey:
+        self._file(by, 1)
+        self.keys.append(StoredKey(len(self.keys) + 1, **asdict(new), created_at=1000.0, created_by=by.who))
+        return self.keys[-1]
+
+    async def revoke_key(self, key_id: int, *, by: Act) -> StoredKey | None:
+        if not 1 <= key_id <= len(self.keys):
+            return None
+        self._file(by, 1)
+        self.keys[key_id - 1] = replace(self.keys[key_id - 1], revoked_at=1000.0)
+        return self.keys[key_id - 1]
+
+    async def live_keys(self) -> list[StoredKey]:
+        return [key for key in self.keys if key.revoked_at is None]
+
+    async def list_keys(self, *, before: int | None, limit: int) -> list[StoredKey]:
+        return [key for key in reversed(self.keys) if before is None or key.id < before][:limit]
+
+    async def clients_exist(self) -> bool:
+        return any(key.role == "client" for key in self.keys)
+
+    async def list_entries(self, wanted: EntryFilter, *, after: Place | None, limit: int) -> EntryPage:
+        self.pages.append((wanted, after, limit))
+        found = [entry.summary for entry in self.entries if wanted.among is None or entry.summary.id in wanted.among]
+        return EntryPage(tuple(found[:limit]), Place(0.0, found[limit - 1].id) if len(found) > limit else None)
+
+    async def entry_detail(self, entry_id: int) -> EntryDetail | None:
+        return next((entry for entry in self.entries if entry.summary.id == entry_id), None)
+
+    async def vectors(self, entry_ids: Collection[int], *, embedding_model: str) -> list[VectorRow]:
+        return []
+
+    async def hits_of(self, *, namespace: str, key: str, limit: int) -> list[ServedHit]:
+        return [hit for hit in self.hits if hit.namespace == namespace and key in (hit.asked_key, hit.stored_key)]
+
+    async def any_output(self, sha256: str) -> Output | None:
+        return next((output for (_, digest), output in self.readable.items() if digest == sha256), None)
+
+    async def judged(
+        self, *, namespace: str | None, operation: str | None
+    ) -> list[tuple[float, Judgement | None, int]]:
+        return self.bands
 
 
 class Books:
@@ -252,17 +329,21 @@ def make_bench(
         real[0], HitLog(real[0], hook=hook, keep=1000), Standing(Policy({"images": 0.01, "chat": 0.02})), hook=hook,
         threshold=0.92, now=lambda: 1000.0,
     )  # fmt: skip
-    made, batch_store = Settings(**settings), FakeBatchStore()
-    batches = Batches(batch_store, owner="bench", most_running=made.max_batches)
+    wanted, batch_store = Settings(**settings), FakeBatchStore()
+    batches = Batches(batch_store, owner="bench", most_running=wanted.max_batches)
     batches.begin(
         Means(
             store=batch_store, cache=cache, estimate=lambda operation, request: None, problem=details_of, hook=hook,
-            slots=asyncio.Semaphore(made.batch_concurrency), concurrency=made.batch_concurrency, grown=batches.grown,
+            slots=asyncio.Semaphore(wanted.batch_concurrency), concurrency=wanted.batch_concurrency, grown=batches.grown,
             now=lambda: 1000.0, pause=at_once,
         )
     )  # fmt: skip
+    requests, timeline = RequestLog(keep=100), Timeline(lambda: 1000.0)
+    keys = ClientKeys(real[0], [(key.digest, key.caller) for key in parse_client_keys(wanted.client_keys)])
+    inspector = Inspector(real[0], real[0], BruteForceIndex(8), FakeEmbedder(), requests)
     service = Service(
-        settings=made, cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
+        settings=wanted, admin=real[0], keys=keys, requests=requests, inspector=inspector, timeline=timeline,
+        cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
         feedback=keeper, ledger=ledger, accounts=accounts, alerts=alerts, batches=batches, hook=hook,
         render_metrics=metrics.render, admin_token=SecretStr(ADMIN_TOKEN), not_ready=lambda: reasons,
         announce=lambda url: None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ import pytest
 from cache_service.answer import Failed, Report, Result, Served
 from cache_service.api.problems import GENERATION_ROUTES
 from cache_service.errors import CacheServiceError, UpstreamUnreachable
+from cache_service.store.records import Act, NewKey, Role
 from tests.fakes.service import ADMIN_TOKEN, BODY, HIT, Asked, Bench, make_bench
 from tests.fakes.upstream import FakeUpstream, planned
 
@@ -161,7 +163,7 @@ def _assert_envelope(response: httpx.Response) -> None:
 
 
 # Access: which key opens which route. "client" is another tenant's key too: tenants differ by what they see, not by routes.
-PUBLIC, CLIENT, ADMIN = "public", "client", "admin"
+PUBLIC, CLIENT, VIEWER, ADMIN = "public", "client", "viewer", "admin"
 ROUTES: dict[tuple[str, str], str] = {
     ("POST", IMAGES): CLIENT,
     ("POST", CHAT): CLIENT,
@@ -176,12 +178,30 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", BATCHES + "/1"): CLIENT,
     ("DELETE", BATCHES + "/1"): CLIENT,
     ("POST", PURGE): ADMIN,
-    ("GET", "/admin/feedback"): ADMIN,
+    ("GET", "/admin/entries"): VIEWER,
+    ("GET", "/admin/entries/1"): VIEWER,
+    ("GET", "/admin/blobs/" + "0" * 64): VIEWER,
+    ("GET", "/admin/requests"): VIEWER,
+    ("GET", "/admin/requests/1"): VIEWER,
+    ("POST", "/admin/playground"): ADMIN,
+    ("GET", "/admin/keys"): VIEWER,
+    ("POST", "/admin/keys"): ADMIN,
+    ("POST", "/admin/keys/1/revoke"): ADMIN,
+    ("GET", "/admin/feedback"): VIEWER,
+    ("POST", "/admin/feedback"): ADMIN,
     ("POST", "/admin/feedback/1/undo"): ADMIN,
-    ("GET", "/admin/alerts"): ADMIN,
-    ("GET", "/admin/roi"): ADMIN,
-    ("GET", "/admin/spending"): ADMIN,
-    ("GET", "/admin/stats"): ADMIN,
+    ("GET", "/admin/alerts"): VIEWER,
+    ("GET", "/admin/roi"): VIEWER,
+    ("GET", "/admin/spending"): VIEWER,
+    ("GET", "/admin/stats"): VIEWER,
+    ("GET", "/admin/overview"): VIEWER,
+    ("GET", "/admin/pools"): VIEWER,
+    ("GET", "/admin/audit"): VIEWER,
+    ("GET", "/admin/settings"): VIEWER,
+    ("GET", "/admin/thresholds"): VIEWER,
+    ("GET", "/admin/session"): VIEWER,
+    ("POST", "/admin/session"): PUBLIC,
+    ("DELETE", "/admin/session"): PUBLIC,
     ("GET", "/livez"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/"): PUBLIC,
@@ -195,25 +215,54 @@ BODIES: dict[str, Any] = {
     BATCHES: [{"operation": "images", "request": {"prompt": "a"}}],
     PURGE: {"key": "a", "dry_run": True},
     FEEDBACK: {"key": "a", "verdict": "wrong"},
+    "/admin/playground": {"operation": "images", "request": {"prompt": "a"}},
+    "/admin/keys": {"name": "new"},
+    "/admin/feedback": {"namespace": "one", "key": "a", "verdict": "wrong"},
+    "/admin/session": {"token": ADMIN_TOKEN},
 }
+OPENS = {
+    PUBLIC: {None, "wrong", "a", "b", "c", "gone", "look", "all", ADMIN_TOKEN},
+    CLIENT: {"a", "b", "c"},
+    VIEWER: {"look", "all", ADMIN_TOKEN},
+    ADMIN: {"all", ADMIN_TOKEN},
+}
+"""a, b: two tenants' keys from the configuration; c, look, all: made in the database; gone: revoked there."""
+
+
+async def _with_made_keys() -> Bench:
+    bench = make_bench(client_keys=("ann:a:one", "bob:b:two"))
+    made: list[tuple[str, Role]] = [("c", "client"), ("gone", "client"), ("look", "viewer"), ("all", "admin")]
+    for secret, role in made:
+        new = NewKey(secret, "three" if role == "client" else "", role, hashlib.sha256(secret.encode()).hexdigest())
+        await bench.store.add_key(new, by=Act("test", "key.create"))
+    await bench.store.revoke_key(2, by=Act("test", "key.revoke"))
+    await bench.service.keys.refresh()
+    bench.store.acts.clear()
+    return bench
 
 
 @pytest.mark.parametrize(("route", "access"), ROUTES.items(), ids=lambda value: "".join(value))
-@pytest.mark.parametrize("key", [None, "wrong", "a", "b", ADMIN_TOKEN])
-async def test_each_route_opens_to_its_keys_alone(route: tuple[str, str], access: str, key: str | None) -> None:
-    """Every route × {none, wrong, client, other tenant, admin}: 401 or an answer, and never the one for the other."""
-    bench = make_bench(client_keys=("ann:a:one", "bob:b:two"))
+async def test_each_route_opens_to_its_keys_alone(route: tuple[str, str], access: str) -> None:
+    """Every route × {none, wrong, client, other tenant, client made here, revoked, viewer, admin, token}.
+
+    What doesn't open it answers 401, or 403 for a viewer who would change something, and nothing has happened.
+    """
     method, path = route
-    async with bench.client(key) as client:
-        response = await client.request(method, path, json=BODIES.get(path))
-    allowed = access == PUBLIC or (access == CLIENT and key in ("a", "b")) or (access == ADMIN and key == ADMIN_TOKEN)
-    assert (response.status_code != 401) == allowed
-    if not allowed:
-        assert response.headers["www-authenticate"].startswith("Bearer")
-        assert not bench.cache.asked
-        assert not bench.store.lookups
-        assert not bench.store.predicates
-        assert not bench.upstream.calls
+    for key in sorted(OPENS[PUBLIC], key=str):
+        bench = await _with_made_keys()
+        async with bench.client(key) as client:
+            response = await client.request(method, path, json=BODIES.get(path))
+        allowed = key in OPENS[access]
+        assert (response.status_code not in (401, 403)) == allowed, (key, response.text)
+        if not allowed:
+            refused = 403 if access == ADMIN and key == "look" else 401
+            assert response.status_code == refused
+            assert refused == 403 or response.headers["www-authenticate"].startswith("Bearer")
+            assert not bench.cache.asked
+            assert not bench.store.lookups
+            assert not bench.store.predicates
+            assert not bench.store.acts
+            assert not bench.upstream.calls
 
 
 async def test_every_route_is_in_the_matrix() -> None:
@@ -221,13 +270,12 @@ async def test_every_route_is_in_the_matrix() -> None:
     bench = make_bench(client_keys=("ann:a",))
     async with bench.client() as client:
         document = (await client.get("/openapi.json")).json()
-    names = {"clientKey": CLIENT, "adminToken": ADMIN}
     listed = {}
     for path, operations in document["paths"].items():
         concrete = path.replace("{model}", "gpt-image-2").replace("{sha256}", "0" * 64).replace("{id}", "1")
         for method, operation in operations.items():
-            (needed,) = operation["security"] or [{}]
-            listed[method.upper(), concrete] = names[next(iter(needed))] if needed else PUBLIC
+            clients = CLIENT if operation["security"] == [{"clientKey": []}] else PUBLIC
+            listed[method.upper(), concrete] = operation.get("x-role", clients)
     assert listed == ROUTES
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from cache_service.answer import Caller
-from cache_service.api.access import Access, parse_client_keys
+from cache_service.api.access import parse_client_keys, refuse_open_address
 from cache_service.config import Settings
 from cache_service.errors import ConfigurationError
 from tests.fakes.service import make_bench
@@ -83,14 +83,15 @@ def test_any_entry_is_read_or_refused(entry: str) -> None:
 def test_nobody_is_anonymous_on_an_open_address(host: str) -> None:
     """Without client keys, only loopback is served."""
     with pytest.raises(ConfigurationError, match="client_keys"):
-        Access(Settings(host=host), SecretStr("t"))
-    Access(Settings(host=host, client_keys=("ann:k",)), SecretStr("t"))
+        refuse_open_address(Settings(host=host))
+    refuse_open_address(Settings(host=host, client_keys=("ann:k",)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"])
 def test_loopback_needs_no_keys(host: str) -> None:
     """Every way of writing it."""
-    assert Access(Settings(host=host), SecretStr("t")).anonymous_allowed
+    refuse_open_address(Settings(host=host))
+    assert make_bench(host=host).service.keys.anonymous_allowed
 
 
 @pytest.mark.parametrize(

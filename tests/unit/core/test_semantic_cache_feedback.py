@@ -125,13 +125,13 @@ async def test_the_second_strike_makes_the_entry_exact_only(world: World) -> Non
 async def test_undone_feedback_is_as_if_never_given_and_stays_on_record(world: World) -> None:
     await paired(world)
     given = await world.keeper.give(ALICE, "wrong", request_id="r")
-    undone = await world.keeper.undo(given.feedback.number)
+    undone = await world.keeper.undo(given.feedback.number, by="admin")
     assert not undone.denied
     assert (await world.served(AGAIN)).report.kind == "semantic"
     (listed,) = await world.keeper.newest(namespace=None, before=None, limit=9)
     assert listed.undone is not None
     with pytest.raises(NotFound):
-        await world.keeper.undo(9999)
+        await world.keeper.undo(9999, by="admin")
 
 
 async def test_the_same_verdict_again_is_the_first_one(world: World) -> None:
