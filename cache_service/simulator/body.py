@@ -16,14 +16,7 @@ LARGE_JSON = 64 * 1024
 
 async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
     """The JSON object that was sent. Raises Refused: too large, no JSON, no object."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most_bytes:
-            raise Refused(Refusal(413, f"The body is larger than {most_bytes} bytes."))
-        parts.append(part)
-    text = b"".join(parts)
+    text = await read_body(request, most_bytes)
     try:
         body = _read_json(text) if len(text) < LARGE_JSON else await asyncio.to_thread(_read_json, text)
     except (ValueError, RecursionError):
@@ -31,6 +24,18 @@ async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(bad_request("The body must be a JSON object."))
     return body
+
+
+async def read_body(request: Request, most_bytes: int) -> bytes:
+    """The bytes that were sent. Raises Refused: too large."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most_bytes:
+            raise Refused(Refusal(413, f"The body is larger than {most_bytes} bytes."))
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _read_json(text: bytes) -> Any:

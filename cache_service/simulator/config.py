@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cache_service.simulator.batch_job import Pace
 from cache_service.simulator.catalog import load_catalog
 from cache_service.simulator.faults import Fault
 from cache_service.simulator.latency import Setting
@@ -49,7 +50,8 @@ class SimulatorConfig:
     accounts: the keys that are accepted; without any, every key and none. pools: the limits. image_rate_headers: whether
     image answers tell their limits (the real ones often don't). latency: "real" or seconds. strict: unknown models and
     dead or odd parameters are refused as the upstream does, not ignored. shutdown_dates: "YYYY-MM-DD" by model, kept also
-    when not strict. admin_key: of administration's routes; any is accepted where none is set. seed: of all random draws. max_body_bytes: a larger request is refused with 413.
+    when not strict. admin_key: of administration's routes; any is accepted where none is set. seed: of all random draws.
+    max_body_bytes: a larger request is refused with 413. batch_pace: of the Batch API.
     """
 
     accounts: tuple[Account, ...] = ()
@@ -62,6 +64,7 @@ class SimulatorConfig:
     admin_key: str = ""
     seed: int = 0
     max_body_bytes: int = 32 * 2**20
+    batch_pace: Pace = field(default_factory=Pace)
 
 
 def tier(number: int, *, organization: str = ORGANIZATION, mode: Mode = Mode.BUCKET) -> tuple[LimitPool, ...]:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from cache_service.simulator import chat_api, image_api, images, latency
+from cache_service.simulator.batch_api import BatchApi
 from cache_service.simulator.body import read_object
 from cache_service.simulator.catalog import Model, load_catalog
 from cache_service.simulator.clock import Clock
@@ -71,6 +72,7 @@ class Simulator:
         self._started = clock.now()
         self._pictures = 0
         self._released = asyncio.Event()
+        self.batch_api = BatchApi(answer=self._batched, owner=self._project, clock=clock, pace=config.batch_pace)
 
     async def images(self, request: Request) -> ASGIApp:
         """`POST /v1/images/generations`."""
@@ -131,11 +133,73 @@ class Simulator:
         )
         return self._whole(call, body)
 
-    def _call(self, request: Request, operation: Literal["images", "chat"]) -> Call:
-        self.stats.calls[operation] += 1
+    async def _batched(self, url: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        """What a request of a batch is answered: as by its own route, but its limits and keys are the batch's."""
+        operation: Literal["images", "chat"] = "images" if url.endswith("/images/generations") else "chat"
+        call = Call(operation, Account(""), "", f"req_{uuid.uuid4().hex}", self.clock.now())
+        self.stats.calls["batch"] += 1
+        try:
+            return 200, await (
+                self._batched_images(call, body) if operation == "images" else self._batched_chat(call, body)
+            )
+        except Refused as refused:
+            self.stats.refused[refused.refusal.code or str(refused.refusal.status)] += 1
+            return refused.refusal.status, refused.refusal.envelope()
+
+    async def _batched_images(self, call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
+        asked = image_api.parse(body, self._catalog, strict=self.config.strict, today=self._today())
+        self._choose_fault(call, asked.model, asked.prompt)
+        self.stats.prompts.append(asked.prompt)
+        seconds = latency.image_seconds(
+            self.config.latency,
+            self._catalog.latency(asked.model),
+            asked.quality,
+            asked.width * asked.height,
+            self._random.gauss(0, 1),
+        )
+        await self.clock.sleep(seconds)
+        self.stats.images += asked.n
+        pictures = [await self._draw_one(call, asked) for _ in range(asked.n)]
+        return image_api.answer(asked, pictures, self._catalog, int(self.clock.time()))
+
+    async def _batched_chat(self, call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
+        asked = chat_api.parse(body, self._catalog, strict=self.config.strict, today=self._today())
+        self._choose_fault(call, asked.model, asked.prompt)
+        self.stats.prompts.append(asked.prompt)
+        given = await self.clock.in_thread(lambda: chat_api.replies(asked))
+        first, rest = latency.chat_seconds(
+            self.config.latency, sum(reply.tokens for reply in given), self._random.gauss(0, 1)
+        )
+        await self.clock.sleep(first + rest)
+        identifier = f"chatcmpl-{uuid.uuid4().hex}"
+        return chat_api.completion(asked, given, identifier=identifier, created=int(self.clock.time()))
+
+    def _choose_fault(self, call: Call, model: str, prompt: str) -> None:
+        """The fault of a request in a batch; those that refuse do. Raises Refused."""
+        facts = CallFacts(call.operation, model, call.key, prompt)
+        call.fault = self.faults.choose(facts, self.clock.now() - self._started, self._random.random)
+        if call.fault is None:
+            return
+        self.stats.faults[call.fault.kind] += 1
+        refusal = refusal_of(call.fault, facts)
+        if refusal is not None and call.fault.kind in REFUSING:
+            raise Refused(refusal)
+
+    def _project(self, request: Request) -> str:
+        """Whose files and batches the key may use. Raises Refused."""
+        account, key = self._account(request)
+        if self._accounts and (key not in self._accounts or account.revoked):
+            raise Refused(unknown_key(key))
+        return account.project
+
+    def _account(self, request: Request) -> tuple[Account, str]:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip() if scheme.lower() == "bearer" else ""
-        account = self._accounts.get(key, Account(key))
+        return self._accounts.get(key, Account(key)), key
+
+    def _call(self, request: Request, operation: Literal["images", "chat"]) -> Call:
+        self.stats.calls[operation] += 1
+        account, key = self._account(request)
         return Call(operation, account, key, f"req_{uuid.uuid4().hex}", self.clock.now())
 
     async def _read(self, call: Call, request: Request) -> dict[str, Any]:
