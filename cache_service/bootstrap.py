@@ -40,6 +40,7 @@ from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper, webhook
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Estimate, Means
+from cache_service.jobs.batch_through import HALF, ThroughMeans
 from cache_service.jobs.check import check as check_all
 from cache_service.jobs.client_keys import ClientKeys
 from cache_service.jobs.evaluate import Evaluation
@@ -73,7 +74,8 @@ from cache_service.store.eviction import Bound, Bounds, ranking_for
 from cache_service.store.migrations import migrate
 from cache_service.store.spool import FileSpool
 from cache_service.store.sql import SqlEntryStore, open_store
-from cache_service.upstream.base import Upstream
+from cache_service.upstream.base import BatchApi, Upstream
+from cache_service.upstream.batch_api import OpenAIBatchApi
 from cache_service.upstream.caller import UpstreamCaller
 from cache_service.upstream.catalog import load_catalog, load_offers, packaged_catalog
 from cache_service.upstream.cost import Catalog
@@ -204,7 +206,7 @@ async def open_service(
         await evictor.start()
         uses = UseLog(store)
         stack.push_async_callback(uses.close)
-        upstream = await _open_upstream(settings, stack, catalog, hook)
+        upstream, batch_api = await _open_upstream(settings, stack, catalog, hook)
         ledger = await _open_ledger(settings, stack, store, catalog, upstream, hook)
         metrics.expect(upstream.pools(), catalog.qualities())
         metrics.collect_from(gauges)
@@ -289,8 +291,14 @@ async def open_service(
         _in_background(stack, feedback.run(poll=POLL))
         _in_background(stack, ledger.run(every=RECORD_HITS_EVERY))
         _in_background(stack, alerts.run(every=LOOK_FOR_ALERTS_EVERY))
-        batches = _open_batches(settings, stack, store, cache, hook, resume=resume_batches)
         _in_background(stack, keys.run(every=POLL_KEYS))
+        through = ThroughMeans(
+            api=batch_api,
+            cache=cache,
+            take_in=lambda draft, body: generator.take_in(kinds, draft, body, price_factor=HALF),
+            folder=settings.data_dir,
+        )
+        batches = _open_batches(settings, stack, store, cache, hook, through, resume=resume_batches)
         service = Service(
             settings=settings,
             cache=cache,
@@ -566,6 +574,7 @@ def _open_batches(
     store: SqlEntryStore,
     cache: SemanticCache,
     hook: Hook,
+    through: ThroughMeans,
     *,
     resume: bool,
 ) -> Batches:
@@ -586,6 +595,7 @@ def _open_batches(
             concurrency=settings.batch_concurrency,
             grown=batches.grown,
             now=time.time,
+            through=through,
         )
     )
     _in_background(stack, batches.run(resume=resume, keep=settings.keep_batches))
@@ -693,8 +703,8 @@ async def _open_keys(settings: Settings, store: SqlEntryStore, ledger: Ledger) -
 
 async def _open_upstream(
     settings: Settings, stack: contextlib.AsyncExitStack, catalog: Catalog, hook: Hook
-) -> Upstream:
-    """The configured upstream, or the built-in simulator where none is."""
+) -> tuple[Upstream, BatchApi]:
+    """The configured upstream, or the built-in simulator where none is; and its Batch API."""
     base_url = settings.upstream_base_url or OPENAI
     group = hashlib.sha256(base_url.lower().encode()).hexdigest()[:16]
     if settings.uses_simulator:
@@ -733,7 +743,10 @@ async def _open_upstream(
         hook=hook,
     )
     _in_background(stack, discovery.run())
-    return upstream
+    keys = [key for pool in pools for key in pool.keys]
+    batch_api = OpenAIBatchApi(base_url, keys, max_line_bytes=settings.upstream_max_answer_bytes)
+    stack.push_async_callback(batch_api.aclose)
+    return upstream, batch_api
 
 
 def bounds(settings: Settings) -> Bounds:

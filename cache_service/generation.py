@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -125,6 +126,26 @@ class Received:
     maybe_paid: int
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What to send upstream, and what its answer becomes. path: below the base URL. body, draft: JSON."""
+
+    path: str
+    model: str | None
+    exact_key: str
+    body: str
+    draft: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """A complete answer that came another way than by a call of ours. usd: what it cost; stored: whether it is in the cache."""
+
+    exact_key: str
+    usd: float | None
+    stored: bool
+
+
 class Generator:
     """Runs generations to their end: one call of `run` is one paid call at most (and the retries the upstream allows)."""
 
@@ -220,6 +241,57 @@ class Generator:
                 continue
             await found.file.discard()
             self._hook(Recovered(outcome))
+
+    async def missing(self, job: Job, draft: NewEntry) -> Missing:
+        """What `run` would send, as text. Raises StoreError, BudgetExceeded."""
+        self._ledger.close(self._ledger.open(job.asked, draft.client, job.n))
+        began = (await self._store.position()).number  # a purge with a larger number forbids storing
+        header = {
+            "id": uuid.uuid4().hex,
+            "began": began,
+            "at": self._now(),
+            "entry": draft_to_json(replace(draft, began=began)) | {"on_conflict": job.on_conflict},
+        }
+        call = await asyncio.to_thread(_to_call, job)
+        body = (call.body or b"").decode("utf-8")
+        return Missing(call.path, job.asked.model, draft.exact_key, body, orjson.dumps(header).decode("utf-8"))
+
+    async def take_in(
+        self, operations: Mapping[str, Operation], draft_text: str, body: bytes, *, price_factor: float
+    ) -> TakenIn | Incomplete:
+        """Stores an answer for what `missing` gave. Taken in twice, it is stored and paid once. Raises StoreError."""
+        known = orjson.loads(draft_text)
+        header = SpoolHeader(known["id"], known["began"], known["at"], known["entry"])
+        draft = draft_from_json(header)
+        operation = operations[draft.operation]
+        answer = await self._read(operation, 200, body)
+        asked = operation.parse(draft.request)
+        n = len(answer.outputs) if isinstance(answer, Answer) else asked.n
+        bill = self._ledger.recovered(header.generation_id, asked, draft.client, n)
+        if isinstance(answer, Incomplete):
+            await self._ledger.lost(bill, 1)
+            return answer
+        full = self._ledger.payment(bill, "paid", answer.total_usage, answer.made)
+        payment = replace(full, usd=None if full.usd is None else full.usd * price_factor)
+        price = self._usd(bill, answer)
+
+        def cheaper(made: Made) -> float | None:
+            usd = price(made)
+            return None if usd is None else usd * price_factor
+
+        outputs, pictures = to_outputs(answer, None, cheaper)
+        new, on_conflict = self._filed(operation, asked, answer, draft, outputs, header.entry["on_conflict"])
+        usd = None if payment.estimated else payment.usd
+        there = await self._store.find(new.exact_key, embedding_model=self._embedding_model)
+        if there is not None and pictures and pictures.keys() <= {output.blob for output in there.outputs}:
+            return TakenIn(new.exact_key, usd, stored=True)
+        stored = await self._file(new, pictures, on_conflict, payment)
+        if isinstance(stored, str):
+            await self._ledger.file(bill, replace(payment, charge="not-stored"))
+            return TakenIn(new.exact_key, usd, stored=False)
+        self._ledger.filed(bill, payment)
+        self._ledger.close(bill)
+        return TakenIn(new.exact_key, usd, stored=True)
 
     async def _recover_one(self, operation: Operation, answer: Answer, draft: NewEntry, header: SpoolHeader) -> str:
         """Stores what was received, unless the process had done so before it was killed."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from cache_service.cache_key.key import form
 from cache_service.decision import Decision, Miss, MissReason
 from cache_service.errors import BudgetExceeded, CacheServiceError, UpstreamError, UpstreamTimeout
-from cache_service.generation import AlreadyThere, Broke, Generator, Job, NotUnderstood, Outcome, Produced
+from cache_service.generation import AlreadyThere, Broke, Generator, Job, Missing, NotUnderstood, Outcome, Produced
 from cache_service.question import Question, Steering
 from cache_service.semantic_tier import SemanticTier
 from cache_service.single_flight import Generation, SingleFlight
@@ -124,6 +124,12 @@ class Joining:
         if position is None or beside[position] not in self._flights.beside(question.key.partition):
             return None  # none, or it ended or was purged while we compared
         return beside[position]
+
+    async def missing(self, question: Question, decision: Decision) -> Missing:
+        """What to send for the question, and what its answer becomes: for who sends it another way than one by one."""
+        await self._semantic.understand(question)
+        job, generation = self._prepare(question, decision, 0)
+        return await self._generator.missing(job, generation.draft)
 
     def _prepare(self, question: Question, decision: Decision, failures: int) -> tuple[Job, Generation[Outcome]]:
         """What to generate, and the entry it is to become."""

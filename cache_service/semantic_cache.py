@@ -27,7 +27,7 @@ from cache_service.decision import (
 )
 from cache_service.errors import InvalidRequest, StoreError
 from cache_service.feedback import Standing
-from cache_service.generation import Broke, Generator, Outcome
+from cache_service.generation import Broke, Generator, Missing, Outcome
 from cache_service.instrumentation.events import Hook, TierFailed
 from cache_service.jobs.ledger import Ledger
 from cache_service.joining import Joining
@@ -145,6 +145,33 @@ class SemanticCache:
                 failures = generation.attempt + 1
                 continue
             return await self._serving.serve_outcome(question, decision, generation, outcome, leads=leads)
+
+    async def find_or_missing(
+        self,
+        operation: str,
+        body: Mapping[str, Any],
+        *,
+        caller: Caller,
+        directives: Directives,
+        tags: frozenset[str] = frozenset(),
+        request_id: str = "",
+    ) -> Result | Missing:
+        """Steps 1 to 5: what is stored, else what to send and what its answer becomes, for who sends it another way.
+
+        Raises RequestError for a request that can't be taken apart.
+        """
+        question = await self._ask(operation, body, caller, directives, tags, request_id, 0)
+        decision = await self._exact(question)
+        if isinstance(decision, Miss):
+            decision = await self._by_meaning(question, decision)
+        if not isinstance(decision, Miss):
+            served = await self._serving.serve_hit(question, decision)
+            if isinstance(served, Served):
+                return served
+            decision = served
+        if directives.only_if_cached:
+            return self._serving.not_cached(question, decision)
+        return await self._joining.missing(question, decision)
 
     async def _ask(
         self,

@@ -32,6 +32,7 @@ from cache_service.errors import (
 )
 from cache_service.instrumentation.events import BatchItemEnded, Hook
 from cache_service.jobs.batch_result import Problem, ended, failed
+from cache_service.jobs.batch_through import Control, Through, ThroughMeans
 
 if TYPE_CHECKING:
     from cache_service.service import Cache
@@ -56,7 +57,7 @@ LONGEST_PAUSE: Final = 60.0  # seconds
 class Means:
     """What a run works with. slots: bounds the items of all batches that are under way. grown: called when items have ended.
 
-    pause: sleeps so many seconds.
+    pause: sleeps so many seconds. through: the upstream's Batch API, None where there is none.
     """
 
     store: BatchStore
@@ -69,6 +70,7 @@ class Means:
     grown: Callable[[], None]
     now: Callable[[], float]
     pause: Pause = asyncio.sleep
+    through: ThroughMeans | None = None
 
 
 class Run:
@@ -95,6 +97,8 @@ class Run:
         self._budget.spent = (await store.tally(number)).usd
         if self.batch.cancelled_at is not None:
             self.stop("cancelled")
+        if self.batch.options.via_batch_api and self._means.through is not None:
+            await Through(self.batch, self._means.through, self._control(), spent=self._budget.spent).go()
         items = self._waiting()
         wanted = self.batch.options.concurrency or self._means.concurrency
         await asyncio.gather(
@@ -107,6 +111,18 @@ class Run:
         await self._never_begin_the_rest()
         await store.finish(number, at=self._means.now())
         self._means.grown()
+
+    def _control(self) -> Control:
+        return Control(
+            store=self._means.store,
+            problem=self._means.problem,
+            estimate=self._means.estimate,
+            directives=_directives,
+            wait=self._wait,
+            pause=self._means.pause,
+            why=lambda: self._why,
+            end=self._end,
+        )
 
     async def _waiting(self) -> AsyncIterator[Item]:
         """What waits, a page at a time; ends when nothing more is to be begun."""
@@ -128,7 +144,7 @@ class Run:
                     return
                 try:
                     if (end := await self._one(item)) is not None:
-                        await self._end(item, end)
+                        await self._end(end, item.operation)
                 except StoreError as error:
                     self._store_failed = error
                     self.stop("interrupted")
@@ -212,10 +228,10 @@ class Run:
         error = NotBegun("it could cost more than the batch's budget leaves", code="over_budget")
         return failed(position, error, self._means.problem, "skipped")
 
-    async def _end(self, item: Item, end: Ended) -> None:
+    async def _end(self, end: Ended, operation: str) -> None:
         await self._endings.file(end)
         outcome = end.state if end.state != "done" else "hit" if end.decision in HITS else "generated"
-        self._means.hook(BatchItemEnded(item.operation, outcome))
+        self._means.hook(BatchItemEnded(operation, outcome))
         self._means.grown()
 
     async def _never_begin_the_rest(self) -> None:

@@ -102,3 +102,52 @@ class Upstream(Protocol):
 
     async def aclose(self) -> None:
         """Closes connections; idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAtUpstream:
+    """A batch of the upstream's own Batch API as it stands.
+
+    status: "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling" or "cancelled".
+    The files, where there are some, hold the answers and the requests that have none. error: why it failed whole.
+    """
+
+    id: str
+    status: str
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    error: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self.status in ("completed", "failed", "expired", "cancelled")
+
+
+class BatchApi(Protocol):
+    """The upstream's own Batch API. A batch belongs to the key that began it.
+
+    Raises UpstreamRefused, UpstreamUnreachable.
+    """
+
+    @property
+    def key_name(self) -> str:
+        """Of the key that begins batches."""
+
+    async def upload(self, file: str, *, key_name: str) -> str:
+        """Sends the file at that path; gives its id."""
+
+    async def create(self, file_id: str, path: str, tag: str, *, key_name: str) -> BatchAtUpstream:
+        """Begins the batch of a file. path: the endpoint's, below the base URL. tag: by which `find` finds it."""
+
+    async def find(self, tag: str, *, key_name: str) -> BatchAtUpstream | None:
+        """The batch with that tag, if it was begun."""
+
+    async def get(self, batch_id: str, *, key_name: str) -> BatchAtUpstream:
+        """The batch as it stands."""
+
+    async def cancel(self, batch_id: str, *, key_name: str) -> None:
+        """Cancels what isn't done. One that has ended meanwhile is no error."""
+
+    def lines(self, file_id: str, *, key_name: str) -> AsyncIterator[bytes]:
+        """The lines of a file of answers."""
