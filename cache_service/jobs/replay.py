@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from cache_service.embedding.base import Embedder, Embedding
 from cache_service.errors import ConfigurationError
 from cache_service.index.base import VectorIndex
 from cache_service.jobs.evaluate import CHUNK
-from cache_service.jobs.pairs import Keyed, embed, keyed_request, read_pairs, score
+from cache_service.jobs.pairs import Keyed, Pair, embed, keyed_request, read_pairs, score
 from cache_service.jobs.warm import Row, read_rows
 from cache_service.operations.base import Operation
 from cache_service.verification.base import Analysis, Different, Same, Scored, Verifier
@@ -190,16 +190,24 @@ class Replay:
         return keyed_request(row.request, self._operations[row.operation])
 
 
-def judgements(path: Path) -> dict[str, bool | None]:
-    """What a person has already said of pairs in an earlier file of them. Raises ConfigurationError where it is something else."""
-    return {_name(pair.a, pair.b): pair.same for pair in read_pairs(path)} if path.exists() else {}
+def judgements(path: Path) -> dict[str, Pair]:
+    """The pairs that a person has judged in an earlier file of them. Raises ConfigurationError where it is something else."""
+    known = read_pairs(path) if path.exists() else ()
+    return {_name(pair.a, pair.b): pair for pair in known if pair.same is not None}
 
 
-def write(pairs: Sequence[Compared], path: Path, known: Mapping[str, bool | None]) -> None:
-    """One row a line, with what is known already. Raises ConfigurationError."""
-    rows = (pair.as_json(known.get(_name(pair.stored, pair.asked))) for pair in pairs)
+def write(pairs: Sequence[Compared], path: Path, known: Mapping[str, Pair]) -> None:
+    """One row a line with what is known already, and after them what was judged and isn't met any more. Raises ConfigurationError."""
+    left = dict(known)
+    rows = []
+    for pair in pairs:
+        judged = left.pop(_name(pair.stored, pair.asked), None)
+        rows.append(pair.as_json(judged.same if judged else None))
+    rows += [{name: value for name, value in asdict(pair).items() if value != ""} for pair in left.values()]
+    partial = path.with_name(path.name + ".tmp")
     try:
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        partial.replace(path)
     except OSError as error:
         raise ConfigurationError(f"the pairs can't be written: {error}") from error
 

@@ -145,6 +145,18 @@ async def test_a_chats_pair_keeps_its_whole_context(tmp_path: Path) -> None:
     assert (again.total.hits, again.total.true_hits) == (1, 1)
 
 
+async def test_what_was_judged_is_never_lost(tmp_path: Path) -> None:
+    """Neither when fewer pairs are asked for, nor when another log doesn't meet them."""
+    found = await replay(tmp_path, FOX, SAME_FOX, BLUE_FOX)
+    path = tmp_path / "pairs.jsonl"
+    write(found.pairs(refused=True), path, {})
+    path.write_text(path.read_text().replace("null", "false"))
+    write(found.pairs(refused=False), path, judgements(path))
+    write([], path, judgements(path))
+    kept = [(pair.a, pair.b, pair.same, pair.category) for pair in read_pairs(path)]
+    assert kept == [(FOX, SAME_FOX, False, "served"), (FOX, BLUE_FOX, False, "refused")]
+
+
 def test_a_file_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("my notes")
