@@ -9,7 +9,7 @@ from typing import TypedDict
 from cache_service.embedding.base import Embedding
 from cache_service.verification import tables
 from cache_service.verification.forms import forms_of, genders_of, ones_of, tense_of
-from cache_service.verification.scan import Token, clean, collapse, scan
+from cache_service.verification.scan import Token, clean, collapse, scan, without_cjk_spaces
 from cache_service.verification.segments import bound, dependents_attached, joined, order_counts, segments_of
 from cache_service.verification.structure import bindings, structure
 from cache_service.verification.words import canonical, in_two_forms, reads_as_english, stem, surfaces
@@ -90,7 +90,7 @@ def gather(prompt: str, embedding: Embedding) -> Facts:
     if len(text) > LONGEST:
         facts["long"] = True
         return facts
-    tokens = scan(text)
+    tokens = scan(text if _SPACE_MATTERS.search(text) else without_cjk_spaces(text))
     _verbatim(text, tokens, facts)
     lower = [token.text.lower() for token in tokens if token.kind == "word"]
     facts["english"] = reads_as_english(lower) and not facts["foreign"]
@@ -152,8 +152,8 @@ def _verbatim(text: str, tokens: list[Token], facts: Facts) -> None:
         elif kind == "foreign":
             facts["foreign"].append(found.casefold())
         elif kind == "word":
-            if not found.isascii():
-                facts["accented"].append(found.lower())
+            if not (lower := found.replace("İ", "i").lower()).isascii():
+                facts["accented"].append(lower)
             facts["cased"] += _cased(found, opens=at == 0 or tokens[at - 1].kind == "break", shouted=shouted)
     facts["code"] = _CODE.search(text) is not None
     facts["marks"] = "".join(_MARKS.findall(_ASIDES.sub(" ", text)))
@@ -172,13 +172,9 @@ def _cased(word: str, *, opens: bool, shouted: bool) -> list[str]:
 
 
 def _as_it_is(token: Token) -> str:
-    return (
-        token.text.casefold()
-        if token.kind in ("word", "foreign")
-        else f"={token.text}"
-        if token.kind == "quote"
-        else token.text
-    )
+    if token.kind in ("word", "foreign"):
+        return token.text.replace("İ", "i").casefold()
+    return f"={token.text}" if token.kind == "quote" else token.text
 
 
 def _case_means_something(spoken: list[list[tuple[str, bool]]]) -> bool:

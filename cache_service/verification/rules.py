@@ -19,7 +19,7 @@ from cache_service.verification.contrasts import contrast, relations_differ
 from cache_service.verification.facts import Facts, gather
 from cache_service.verification.words import stem
 
-VERSION = "rules-2"
+VERSION = "rules-3"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 

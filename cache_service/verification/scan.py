@@ -68,7 +68,12 @@ def clean(text: str) -> str:
 
 def collapse(text: str) -> str:
     """Runs of white space as one space; none between Chinese or Japanese characters, where it separates nothing."""
-    return _SPACE_IN_CJK.sub("", _SPACE.sub(" ", text)).strip()
+    return without_cjk_spaces(_SPACE.sub(" ", text)).strip()
+
+
+def without_cjk_spaces(text: str) -> str:
+    """No spaces between Chinese or Japanese characters."""
+    return _SPACE_IN_CJK.sub("", text)
 
 
 def scan(text: str) -> list[Token]:
