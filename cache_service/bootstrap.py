@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import importlib.metadata
+import json
 import logging
 import math
 import socket
@@ -22,7 +24,7 @@ from pydantic import SecretStr
 
 from cache_service.budget import Budgets
 from cache_service.budget import Limits as BudgetLimits
-from cache_service.config import PROFILES, LimitPool, OrganizationLimits, Settings
+from cache_service.config import PROFILES, LimitPool, OrganizationLimits, Settings, masked
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError, InvalidRequest
@@ -66,9 +68,12 @@ from cache_service.semantic_cache import Prepare, SemanticCache
 from cache_service.semantic_tier import SemanticTier
 from cache_service.service import Service
 from cache_service.single_flight import SingleFlight
+from cache_service.store import backup
+from cache_service.store.backup import Manifest
 from cache_service.store.base import Problem
 from cache_service.store.batches import SqlBatchStore
 from cache_service.store.blobs import FileBlobStore
+from cache_service.store.engine import database_url
 from cache_service.store.entry import Kind, PurgePredicate, Sum
 from cache_service.store.eviction import Bound, Bounds, ranking_for
 from cache_service.store.migrations import migrate
@@ -352,6 +357,28 @@ async def check(settings: Settings, *, fix: bool) -> list[Problem]:
         return await check_all(store, blobs, index, follower, embedding_model=embeddings.model_id, fix=fix)
 
 
+async def back_up(settings: Settings, target: Path) -> Manifest:
+    """`backup`: a copy of database and pictures, while a server may go on. Raises CacheServiceError."""
+    url, blobs = database_url(_database_url(settings)), settings.data_dir / "blobs"
+    release = importlib.metadata.version("cache-service")
+    return await asyncio.to_thread(
+        backup.back_up, url, blobs, target, release=release, settings=settings_digest(settings)
+    )
+
+
+async def restore(settings: Settings, source: Path, *, allow_damaged: bool) -> tuple[Manifest, list[str]]:
+    """`restore`: makes an empty data directory out of a backup; the pictures that are damaged. Raises CacheServiceError."""
+    async with contextlib.AsyncExitStack() as stack:
+        _hold(settings, stack, None)
+        blobs = settings.data_dir / "blobs"
+        return await backup.restore(_database_url(settings), blobs, source, allow_damaged=allow_damaged)
+
+
+def settings_digest(settings: Settings) -> str:
+    """SHA-256 of the settings without their secrets, by which a backup tells under which it was made."""
+    return hashlib.sha256(json.dumps(masked(settings), sort_keys=True).encode()).hexdigest()
+
+
 async def evaluate(settings: Settings, pairs: Path, *, operation: str) -> Evaluation:
     """`evaluate`, with the embedder and the verifier that would serve. Raises CacheServiceError."""
     kind, kinds = _kinds(operation)
@@ -556,12 +583,14 @@ def _hold(settings: Settings, stack: contextlib.AsyncExitStack, url: str | None)
     return data
 
 
+def _database_url(settings: Settings) -> str:
+    if settings.database_url:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{settings.data_dir.absolute()}/cache.db"
+
+
 async def _open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> SqlEntryStore:
-    url = (
-        settings.database_url.get_secret_value()
-        if settings.database_url
-        else f"sqlite:///{settings.data_dir.absolute()}/cache.db"
-    )
+    url = _database_url(settings)
     await migrate(url)
     store = await open_store(url, ranking=ranking_for(settings.eviction, bounds(settings)))
     stack.push_async_callback(store.aclose)

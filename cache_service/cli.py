@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -237,6 +238,55 @@ def check(
             typer.echo(f"{'fixed' if problem.fixed else 'found'}: {problem.kind}: {problem.detail}")
         typer.echo(f"{len(problems)} problems" if problems else "nothing found")
     if any(not problem.fixed for problem in problems):
+        sys.exit(EXIT_PARTLY)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy database and pictures, checked, to a new folder; the service may go on meanwhile."""
+    from cache_service import bootstrap
+
+    manifest = _run(bootstrap.back_up(_settings(config_file, overrides), target))
+    if as_json:
+        _print_json(asdict(manifest))
+    else:
+        typer.echo(
+            f"{target}: database of {manifest.database_bytes} bytes, {manifest.blobs} pictures of {manifest.blob_bytes}"
+        )
+        for digest in manifest.damaged:
+            typer.echo(f"not copied, being missing or damaged: picture {digest}", err=True)
+    if manifest.damaged:
+        sys.exit(EXIT_PARTLY)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="Folder that `backup` made.")],
+    allow_damaged: Annotated[
+        bool, typer.Option("--allow-damaged", help="Leave out pictures that don't match their digest.")
+    ] = False,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a data directory out of a backup. The settings say where; on PostgreSQL, pg_restore the database first."""
+    from cache_service import bootstrap
+
+    settings = _settings(config_file, overrides)
+    manifest, damaged = _run(bootstrap.restore(settings, source, allow_damaged=allow_damaged))
+    same_settings = bootstrap.settings_digest(settings) == manifest.settings
+    if as_json:
+        _print_json({**asdict(manifest), "damaged_now": damaged, "same_settings": same_settings})
+    else:
+        typer.echo(f"restored {manifest.blobs} pictures and the database into {settings.data_dir}")
+        if not same_settings:
+            typer.echo("the backup was made under other settings; `cache-service config show` prints the present ones")
+    if damaged:
         sys.exit(EXIT_PARTLY)
 
 

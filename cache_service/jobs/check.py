@@ -25,8 +25,14 @@ async def _check_blobs(store: EntryStore, blobs: BlobStore, *, fix: bool) -> lis
         try:
             await blobs.read(digest)
         except StoreCorrupt as error:
-            # served again as soon as it is asked for: the damaged picture is generated anew then
-            problems.append(Problem("damaged picture", str(error)))
+            holders = await store.holding(digest)
+            if (
+                fix
+            ):  # its entries are generated anew as soon as they are asked for; the same picture is then written again
+                await store.quarantine(holders)
+                await blobs.collect([digest])
+            if holders:
+                problems.append(Problem("damaged picture", str(error), fixed=fix))
     orphans = sorted(set(await blobs.all()) - referenced)
     if orphans and fix:
         await blobs.collect(orphans, unreferenced=store.unreferenced)

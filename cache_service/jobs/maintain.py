@@ -29,6 +29,7 @@ async def maintain(
     while (expired := await store.expire(before=now() - KEEP_EXPIRED, limit=BATCH)).count:
         await blobs.collect(expired.orphaned_blobs, unreferenced=store.unreferenced)
         hook(EntriesRemoved("expired", expired.count))
+    await blobs.collect((), unreferenced=store.unreferenced)  # what a backup made wait
     await store.trim_changes(before=now() - keep_changes)
 
 

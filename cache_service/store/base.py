@@ -218,6 +218,9 @@ class EntryStore(Protocol):
     async def unreferenced(self, blobs: Collection[str]) -> set[str]:
         """Those of the blobs that no output refers to."""
 
+    async def holding(self, blob: str) -> list[int]:
+        """The entries in service that have an output with that blob."""
+
     async def expire(self, *, before: float, limit: int) -> Purged:
         """Deletes up to `limit` entries whose `expires_at` is before that time (Unix seconds)."""
 

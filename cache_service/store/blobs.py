@@ -3,19 +3,23 @@
 A picture is durable before it is named: temporary file, fsync, rename, fsync of the folder (and of folders just made).
 A process that is killed leaves at most temporary files, which the next one to open the store removes; those of a
 process that still lives are locked and stay.
+
+A file `collection` is locked shared while blobs are deleted, and exclusively by a backup, of whatever process: what can't be deleted then
+is deleted with the next collection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cache_service.errors import StoreCorrupt, StoreReadOnly
@@ -26,6 +30,7 @@ COLLECTED_AT_ONCE = 64
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = ".writing"
+_COLLECTION = "collection"
 
 
 class FileBlobStore:
@@ -39,6 +44,7 @@ class FileBlobStore:
         self._pinned: Counter[str] = Counter()
         self._gate = asyncio.Lock()  # held while pins are set, and while unpinned blobs are deleted
         self._failed: StoreReadOnly | None = None
+        self._postponed: set[str] = set()
 
     @classmethod
     async def open(
@@ -75,9 +81,7 @@ class FileBlobStore:
 
     async def read(self, sha256: str) -> bytes:
         """The bytes, checked against the digest. Raises StoreCorrupt, or StoreError if the file can't be read now."""
-        if not _DIGEST.fullmatch(sha256):
-            raise StoreCorrupt(f"no digest of a picture: {sha256[:80]!r}")
-        return await asyncio.to_thread(_read, self._path(sha256), sha256)
+        return await asyncio.to_thread(read_blob, self._root, sha256)
 
     async def collect(
         self,
@@ -87,6 +91,8 @@ class FileBlobStore:
     ) -> int:
         """Deletes a few at a time. With `unreferenced` a store that commits meanwhile is seen: its pins ended before."""
         rest = list(dict.fromkeys(blobs))
+        if unreferenced is not None:  # what was postponed may be in use again
+            rest, self._postponed = list(dict.fromkeys([*rest, *sorted(self._postponed)])), set()
         deleted = 0
         while rest:
             page, rest = rest[:COLLECTED_AT_ONCE], rest[COLLECTED_AT_ONCE:]
@@ -95,24 +101,50 @@ class FileBlobStore:
                 if unreferenced is not None and free:
                     free &= await unreferenced(free)
                 younger = self._clock() - self._spare if self._spare else None
-                deleted += await asyncio.to_thread(_delete, [self._path(digest) for digest in sorted(free)], younger)
+                paths = [self._path(digest) for digest in sorted(free)]
+                gone = await asyncio.to_thread(_delete, self._root, paths, younger)
+                if gone is None:
+                    self._postponed |= free
+                else:
+                    deleted += gone
         return deleted
 
     async def all(self) -> list[str]:
         """Reads the folders, in a thread."""
-        return await asyncio.to_thread(lambda: [path.name for path in _blob_files(self._root)])
+        return await asyncio.to_thread(stored_blobs, self._root)
 
     async def _write(self, digest: str, picture: bytes) -> None:
         if self._failed is not None:
             raise StoreReadOnly(str(self._failed))
         try:
-            await asyncio.to_thread(_keep, self._folders, self._path(digest), picture)
+            await asyncio.to_thread(keep, self._folders, self._root, digest, picture)
         except StoreReadOnly as exc:
             self._failed = exc  # after a failed fsync the page cache may claim what the disk doesn't have
             raise
 
     def _path(self, digest: str) -> Path:
-        return self._root / digest[:2] / digest[2:4] / digest
+        return _path(self._root, digest)
+
+
+@contextlib.contextmanager
+def collection_paused(root: Path) -> Iterator[None]:
+    """Until the block ends nobody deletes blobs, in whatever process; waits for those who are deleting. Blocks."""
+    with wrapped("pausing the collection of pictures"):
+        make_private_folder(root)
+        descriptor = os.open(root / _COLLECTION, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _path(root: Path, digest: str) -> Path:
+    return root / digest[:2] / digest[2:4] / digest
 
 
 def _prepare(root: Path) -> None:
@@ -128,8 +160,9 @@ def _prepare(root: Path) -> None:
                     os.close(descriptor)
 
 
-def _keep(folders: DurableFolders, path: Path, picture: bytes) -> None:
+def keep(folders: DurableFolders, root: Path, digest: str, picture: bytes) -> None:
     """Makes the file durable under its name, unless it is there already with as many bytes."""
+    path = _path(root, digest)
     with wrapped("storing a picture"):
         folders.make(path.parent)
         if not _touched(path, len(picture)):
@@ -167,10 +200,13 @@ def _write_anew(path: Path, picture: bytes) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path, digest: str) -> bytes:
+def read_blob(root: Path, digest: str) -> bytes:
+    """The bytes, checked against the digest. Raises StoreCorrupt, or StoreError if the file can't be read now."""
+    if not _DIGEST.fullmatch(digest):
+        raise StoreCorrupt(f"no digest of a picture: {digest[:80]!r}")
     try:
         with wrapped("reading a picture"):
-            picture = path.read_bytes()
+            picture = _path(root, digest).read_bytes()
     except Exception as exc:
         if isinstance(exc.__cause__, FileNotFoundError):
             raise StoreCorrupt(f"the picture {digest} is missing") from exc.__cause__
@@ -180,18 +216,27 @@ def _read(path: Path, digest: str) -> bytes:
     return picture
 
 
-def _delete(paths: list[Path], younger_than: float | None) -> int:
+def _delete(root: Path, paths: list[Path], younger_than: float | None) -> int | None:
+    """How many went; None where a backup is being made."""
     deleted = 0
     with wrapped("deleting pictures"):
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                if younger_than is not None and path.stat().st_mtime > younger_than:
-                    continue
-                path.unlink()
-                deleted += 1
+        descriptor = os.open(root / _COLLECTION, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    if younger_than is not None and path.stat().st_mtime > younger_than:
+                        continue
+                    path.unlink()
+                    deleted += 1
+        except BlockingIOError:
+            return None
+        finally:
+            os.close(descriptor)
     return deleted
 
 
-def _blob_files(root: Path) -> list[Path]:
+def stored_blobs(root: Path) -> list[str]:
+    """Every stored digest."""
     with wrapped("listing the pictures"):
-        return [path for path in root.glob("??/??/*") if _DIGEST.fullmatch(path.name)]
+        return [path.name for path in root.glob("??/??/*") if _DIGEST.fullmatch(path.name)]

@@ -8,6 +8,7 @@ two of them can't wait for each other, and a purge sees everything that was stor
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -89,6 +90,11 @@ async def position(connection: AsyncConnection) -> FeedPosition:
     oldest = sa.select(sa.func.min(changes.c.number)).scalar_subquery()
     row = (await connection.execute(sa.select(counter.c.epoch, counter.c.number, oldest.label("oldest")))).one()
     return FeedPosition(row.epoch, row.number, row.number + 1 if row.oldest is None else row.oldest)
+
+
+async def renew_epoch(connection: AsyncConnection) -> None:
+    """Makes this another database for all who followed it: they rebuild. For a copy, whose next numbers mean something else."""
+    await connection.execute(sa.update(counter).values(epoch=secrets.token_hex(16)))
 
 
 async def changes_after(connection: AsyncConnection, after: int, limit: int) -> list[Change]:

@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.errors import SchemaMismatch, StoreError
+from cache_service.store import feed
 from cache_service.store.engine import Database, create_private_file
 from cache_service.store.tables import REVISION
 
@@ -37,6 +38,19 @@ async def migrate(url: str) -> None:
         if database.is_sqlite:
             await asyncio.to_thread(create_private_file, Path(database.url.database or ""))
         await database.write(_upgrade)
+    finally:
+        await database.aclose()
+
+
+async def renew_epoch(url: str) -> None:
+    """Says that this is another database than the one it was copied from; brings it to this program's schema first. Durable.
+
+    Raises SchemaMismatch if the copy is of a newer release.
+    """
+    await migrate(url)
+    database = Database(url)
+    try:
+        await database.write(feed.renew_epoch)
     finally:
         await database.aclose()
 

@@ -121,6 +121,13 @@ async def any_output(connection: AsyncConnection, sha256: str) -> Output | None:
     return None
 
 
+async def holding(connection: AsyncConnection, blob: str) -> list[int]:
+    """Ids of the live entries with an output that refers to the blob."""
+    statement = sa.select(entries.c.id).distinct().join(outputs, outputs.c.entry_id == entries.c.id)
+    found = await connection.execute(statement.where(outputs.c.blob == blob, entries.c.state == LIVE))
+    return sorted(found.scalars())
+
+
 async def blobs_after(connection: AsyncConnection, after: str) -> Sequence[str]:
     """A page of the digests that outputs refer to, in order, each once."""
     statement = (

@@ -189,6 +189,10 @@ class SqlEntryStore:
         """One statement for each thousand digests."""
         return await self._database.read(lambda c: removal.unreferenced(c, blobs))
 
+    async def holding(self, blob: str) -> list[int]:
+        """One statement."""
+        return await self._database.read(lambda c: reading.holding(c, blob))
+
     async def expire(self, *, before: float, limit: int) -> Purged:
         """One transaction."""
         return await self._database.write(
