@@ -1,4 +1,4 @@
-"""The commands: `cache-service serve | simulate | warm | purge | alerts | roi | check | evaluate | calibrate | config show`.
+"""The commands: `cache-service serve | simulate | warm | purge | alerts | roi | check | backup | restore | evaluate | calibrate | config show`.
 
 Exit codes: 0 done; 1 an error, said on stderr; 2 wrong usage; 3 done in part (failed rows, problems found, alerts that fire); 70 storage failed for good.
 Each command imports what it needs when it runs, so that `--help` is quick and none pays for another's libraries.

@@ -149,7 +149,7 @@ async def test_a_killed_backup_or_restore_is_not_there_and_can_be_done_again(tmp
             assert not made.exists()
             if run_killed(tmp_path, *command, point=point) == 0:
                 break
-        assert point == 4
+        assert point > 1
         assert made.exists()
     again, pictures = await opened(tmp_path / "copy")
     assert await serves(again, pictures, *"ab")
