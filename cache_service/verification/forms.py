@@ -35,13 +35,13 @@ def forms_of(words: Sequence[str], turned: frozenset[str]) -> dict[str, str]:
 
 
 def ones_of(said: Sequence[str]) -> list[str]:
-    """What there is one of, by an article or a number: "a small dog" → dog; not "a cup of", nor what stands behind a relation.
+    """What there is one of, by an article, a number or "her": "a small dog" → dog; not "a cup of", nor what stands behind a relation.
 
     said: one segment's canonical words.
     """
     found = []
     for at, word in enumerate(said):
-        if word in ("~a", "one", "#1") and (at == 0 or said[at - 1][0] != "@"):
+        if word in ("~a", "~their", "one", "#1") and (at == 0 or said[at - 1][0] != "@"):
             end = at + 1
             while end < len(said) and said[end] in tables.ATTRIBUTES:
                 end += 1

@@ -19,7 +19,7 @@ from cache_service.verification.contrasts import contrast, relations_differ
 from cache_service.verification.facts import Facts, gather
 from cache_service.verification.words import stem
 
-VERSION = "rules-3"
+VERSION = "rules-4"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 
@@ -205,11 +205,24 @@ def contrasting_words(asked: Facts, stored: Facts) -> Verdict | None:
 def contrasting_relations(asked: Facts, stored: Facts) -> Verdict | None:
     """Everything else the same, one relation put for another: lights on / off, a letter by / to the bank."""
     one, other = _left_over(asked, stored)
-    if len(one) == len(other) == 1 and one[0][0] == other[0][0] == "@" and relations_differ(one[0], other[0]):
+    if (
+        len(one) == len(other) == 1
+        and one[0][0] == other[0][0] == "@"
+        and (
+            relations_differ(one[0], other[0])
+            or ({one[0], other[0]} == {"@by", "@of"} and _behind_a_medium(one[0], asked))
+        )
+    ):
         rest = ([word for word in facts["words"] if word not in (one[0], other[0])] for facts in (asked, stored))
         if next(rest) == next(rest):
             return Different(f"opposite {_both(one, other)}")
     return None
+
+
+def _behind_a_medium(relation: str, facts: Facts) -> bool:
+    """A drawing of a child is not one by a child."""
+    at = facts["words"].index(relation)
+    return at > 0 and facts["words"][at - 1] in tables.MEDIA
 
 
 def ends_exchanged(asked: Facts, stored: Facts) -> Verdict | None:

@@ -79,7 +79,9 @@ def canonical(words: Sequence[tuple[str, bool]], *, keep_names: bool, apart: fro
             done.extend(replacement)
             at += length
             continue
-        if word in apart or (word in tables.DO and at == len(words) - 1):  # "what does it do"
+        if word == "am" and done and done[-1][0] == "#":  # the hour, not the verb
+            done.append("ante-meridiem")
+        elif word in apart or (word in tables.DO and at == len(words) - 1):  # "what does it do"
             done.append(word)
         else:
             done.append(_word(word, name=name and keep_names and at > 0, after=done[-1] if done else "~"))
