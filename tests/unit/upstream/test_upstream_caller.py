@@ -669,6 +669,44 @@ async def test_every_attempt_is_told_once() -> None:
 
 
 @virtual
+async def test_what_a_relay_allows_at_once_is_told_with_the_pool() -> None:
+    """Only a number above 0 says anything."""
+    events: list[Event] = []
+    said = [{"x-concurrent-limit": text} for text in ("8", "0", "many", "-1", "inf")]
+    transport = in_order(*[Made(headers=headers) for headers in said], Made())
+    upstream = caller(transport, pool("art", "k1"), hook=events.append)
+    for _ in range(6):
+        await body_of(upstream, image())
+    told = [(event.pool, event.concurrent_limit) for event in events if isinstance(event, UpstreamCalled)]
+    assert told == [("art", 8)] + [("art", None)] * 5
+
+
+@virtual
+async def test_calls_that_may_have_been_charged_are_counted_whatever_comes_in_the_end() -> None:
+    """Beside the answer, or on the error; one that was refused is none."""
+    upstream = caller(in_order(Made(cut=True), error(429, "rate_limit_exceeded", retry_after="1"), Made()))
+    async with upstream.send(image()) as reply:
+        assert [piece async for piece in reply.pieces]
+        assert reply.maybe_paid == 1
+        assert reply.usage() == {"total_tokens": 100}
+    with pytest.raises(UpstreamError) as failed:
+        await body_of(caller(in_order(Made(cut=True), Made(cut=True))), image())
+    assert failed.value.maybe_paid == 2
+    with pytest.raises(UpstreamError) as refused:
+        await body_of(caller(in_order(error(400))), image())
+    assert refused.value.maybe_paid == 0
+
+
+@virtual
+async def test_a_key_that_is_out_is_named() -> None:
+    """All of them where their pool is out of quota."""
+    upstream = caller(by_key({"k1": error(401, "invalid_api_key"), "k2": Made()}), pool("p", "k1", "k2"))
+    for _ in range(3):
+        await body_of(upstream, image())
+    assert [use.keys_out for use in upstream.pools()] == [("p/key-1",)]
+
+
+@virtual
 async def test_no_error_holds_a_key() -> None:
     """Also not one that the upstream repeats, whole or shortened, in text or header."""
     secret = "canary-8"
