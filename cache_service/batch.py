@@ -168,6 +168,9 @@ class BatchStore(Protocol):
     async def cancel(self, number: int, *, at: float) -> None:
         """Notes that nothing more is to be begun. Idempotent; nothing happens to one that has ended."""
 
+    async def delete(self, number: int) -> bool:
+        """Deletes a batch that has ended, with its results; whether there was one."""
+
     async def results(self, number: int, *, after: int, limit: int, most_bytes: int) -> list[ItemResult]:
         """Results with a larger number, in order; at least one if there is one, else as many as fit into the bytes."""
 

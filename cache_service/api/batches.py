@@ -84,7 +84,7 @@ class BatchRoutes:
         return Response(head + b',"results":[%s],"next":%d}' % (shown_results, following), media_type=JSON)
 
     async def cancel(self, request: Request) -> Response:
-        """Cancels what hasn't started; what is in flight is paid, ends and is stored."""
+        """Cancels what hasn't started; what is in flight is paid, ends and is stored. One that has ended is deleted."""
         standing = await self._service.batches.cancel(request.path_params["id"], caller_of(request))
         return Response(orjson.dumps(shown(standing)), media_type=JSON)
 

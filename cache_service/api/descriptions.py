@@ -203,6 +203,12 @@ _BATCH_ID: Final[Json] = {
     "schema": {"type": "string"},
     "example": "batch_" + "0" * 32,
 }
+_PREFER: Final[Json] = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "`respond-async`: answer at once (RFC 7240).",
+}
 _LINES: Final[Json] = {
     "application/x-ndjson": {
         "schema": {
@@ -220,9 +226,11 @@ BATCH_CREATE: Final[Json] = {
     | errors(401, 413, 415, 429, envelope="Problem"),
     "openapi_extra": extra(
         CLIENT,
-        parameters=[*_STEERING, _header("Prefer", "`respond-async`: answer at once (RFC 7240).", "respond-async")],
+        parameters=[*_STEERING, _PREFER],
         requestBody={
             "required": True,
+            "description": "Also as `application/x-ndjson`: a `BatchItem` on each line; the first line may be "
+            '`{"batch": …}`, with `BatchOptions`.',
             "content": {
                 "application/json": {
                     "schema": ref("BatchRequest"),
@@ -230,10 +238,6 @@ BATCH_CREATE: Final[Json] = {
                         "a list": {"value": _BATCH_ITEMS},
                         "with options": {"value": {"batch": {"budget_usd": 5}, "requests": _BATCH_ITEMS}},
                     },
-                },
-                "application/x-ndjson": {
-                    "schema": ref("BatchLines"),
-                    "example": '{"operation": "images", "request": {"prompt": "A red fox in the snow"}}\n',
                 },
             },
         },
@@ -273,7 +277,10 @@ BATCH_SHOW: Final[Json] = {
 BATCH_CANCEL: Final[Json] = {
     "operation_id": "cancelBatch",
     "tags": ["Cache"],
-    "responses": ok("Nothing more is begun; how it stands.", json_content(ref("Batch")))
+    "responses": ok(
+        "Nothing more is begun, and how it stands; or how it stood, of one that had ended and is deleted.",
+        json_content(ref("Batch")),
+    )
     | errors(401, 404, envelope="Problem"),
     "openapi_extra": extra(CLIENT, parameters=[_BATCH_ID]),
 }

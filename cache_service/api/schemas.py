@@ -78,6 +78,34 @@ def _spent(**names: str) -> Json:
     return {"type": "array", "items": {"type": "object", "required": list(properties), "properties": properties}}
 
 
+_DIRECTIVES: Final[Json] = {
+    "no_cache": {**_BOOLEAN, "description": "Generate, whatever is stored."},
+    "no_store": {**_BOOLEAN, "description": "Don't store what is generated."},
+    "exact_only": {**_BOOLEAN, "description": "No semantic hit."},
+    "max_age": {**_NUMBER, "minimum": 0, "description": "Nothing older, seconds."},
+    "min_fresh": {**_NUMBER, "minimum": 0, "description": "Must stay fresh for that long, seconds."},
+    "max_stale": {
+        "type": ["number", "boolean", "null"],
+        "minimum": 0,
+        "description": "Expired by at most, seconds.",
+    },
+    "stale_if_error": {
+        "type": ["number", "boolean", "null"],
+        "minimum": 0,
+        "description": "The same, if the upstream fails.",
+    },
+    "similarity": {
+        **_between(0, 1, "number"),
+        "description": "Least cosine of a semantic hit; can only tighten the operator's.",
+    },
+    "tags": {
+        "type": ["array", "null"],
+        "maxItems": 16,
+        "items": {"type": "string", "pattern": r"^(?! )[ -+\--~]{1,64}(?<! )$"},
+        "description": "Names to purge by.",
+    },
+}
+
 SCHEMAS: Final[Mapping[str, Json]] = {
     "Any": {
         "description": "Any JSON value: at most 64 levels deep, integers of at most 64 bits, no U+0000 in text.",
@@ -160,33 +188,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
         "type": "object",
         "description": "The directives of `Cache-Control` as JSON; of both, the stricter one counts. Also `only_if_cached` (true or false): "
         "generate nothing, a miss is answered 504 (RFC 9111, section 5.2.1.7).",
-        "properties": {
-            "no_cache": {**_BOOLEAN, "description": "Generate, whatever is stored."},
-            "no_store": {**_BOOLEAN, "description": "Don't store what is generated."},
-            "exact_only": {**_BOOLEAN, "description": "No semantic hit."},
-            "max_age": {**_NUMBER, "minimum": 0, "description": "Nothing older, seconds."},
-            "min_fresh": {**_NUMBER, "minimum": 0, "description": "Must stay fresh for that long, seconds."},
-            "max_stale": {
-                "type": ["number", "boolean", "null"],
-                "minimum": 0,
-                "description": "Expired by at most, seconds.",
-            },
-            "stale_if_error": {
-                "type": ["number", "boolean", "null"],
-                "minimum": 0,
-                "description": "The same, if the upstream fails.",
-            },
-            "similarity": {
-                **_between(0, 1, "number"),
-                "description": "Least cosine of a semantic hit; can only tighten the operator's.",
-            },
-            "tags": {
-                "type": ["array", "null"],
-                "maxItems": 16,
-                "items": {"type": "string", "pattern": r"^(?! )[ -+\--~]{1,64}(?<! )$"},
-                "description": "Names to purge by.",
-            },
-        },
+        "properties": _DIRECTIVES,
         "additionalProperties": False,
     },
     "GenerateRequest": {
@@ -260,20 +262,20 @@ SCHEMAS: Final[Mapping[str, Json]] = {
                 **_MORE,
             },
             "cache": {
-                "anyOf": [
-                    {
-                        "allOf": [
-                            ref("CacheDirectives"),
-                            {"type": "object", "properties": {"no_store": {"enum": [False, None]}}},
-                        ]
-                    },
-                    {"type": "null"},
-                ]
+                "type": ["object", "null"],
+                "description": "As in `GenerateRequest`, but for `no_store`: results are stored.",
+                "properties": _DIRECTIVES | {"no_store": {"enum": [False, None]}},
+                "additionalProperties": False,
             },
         },
         "additionalProperties": False,
     },
-    "BatchItems": {"type": "array", "minItems": 1, "maxItems": 10_000, "items": ref("BatchItem")},
+    "BatchItems": {
+        "type": "array",
+        "minItems": 1,
+        "items": ref("BatchItem"),
+        "description": "10,000 at most by default; more are a 413.",
+    },
     "BatchOptions": {
         "type": ["object", "null"],
         "description": "How the batch is run.",
@@ -301,10 +303,6 @@ SCHEMAS: Final[Mapping[str, Json]] = {
                 "additionalProperties": False,
             },
         ]
-    },
-    "BatchLines": {
-        "type": "string",
-        "description": 'A request on each line, as in `BatchItem`; the first line may be `{"batch": {…}}`, as in `BatchOptions`.',
     },
     "BatchProgress": {
         "type": "object",

@@ -91,8 +91,14 @@ class Batches:
         return Standing(batch, await self._store.tally(batch.number))
 
     async def cancel(self, batch_id: str, caller: Caller) -> Standing:
-        """Begins nothing more of it; what is in flight ends and is stored. Idempotent. Raises NotFound."""
-        batch = await self.find(batch_id, caller)
+        """Begins nothing more of it; what is in flight ends and is stored. One that has ended is deleted. Raises NotFound.
+
+        Returns how it stands, or stood.
+        """
+        last = await self.standing(batch_id, caller)
+        batch = last.batch
+        if batch.ended_at is not None and await self._store.delete(batch.number):
+            return last
         await self._store.cancel(batch.number, at=self._ready().now())
         if batch.number in self._runs:
             self._runs[batch.number][0].stop("cancelled")

@@ -93,6 +93,11 @@ class SqlBatchStore:
         running = (batches.c.number == number, batches.c.ended_at.is_(None), batches.c.cancelled_at.is_(None))
         await self._database.write(lambda c: c.execute(sa.update(batches).where(*running).values(cancelled_at=at)))
 
+    async def delete(self, number: int) -> bool:
+        """One statement; items go along."""
+        ended = (batches.c.number == number, batches.c.ended_at.is_not(None))
+        return (await self._database.write(lambda c: c.execute(sa.delete(batches).where(*ended)))).rowcount > 0
+
     async def results(self, number: int, *, after: int, limit: int, most_bytes: int) -> list[ItemResult]:
         """Sizes first, then those that fit: two statements."""
         here = (batch_items.c.batch == number, batch_items.c.number > after)

@@ -124,6 +124,16 @@ async def test_a_running_batch_has_one_owner_until_its_lease_is_over(store: Batc
     assert await store.renew(batch.number, owner="me", lease=300.0) is None
 
 
+async def test_only_what_has_ended_is_deleted(store: BatchStore) -> None:
+    batch = await made(store)
+    assert not await store.delete(batch.number)
+    await store.end_items(batch.number, [DONE, Ended(1, "failed", "{}"), Ended(3, "failed", "{}")])
+    await store.finish(batch.number, at=300.0)
+    assert await store.delete(batch.number)
+    assert not await store.delete(batch.number)
+    assert await store.find("batch_1", namespace="alice") is None
+
+
 async def test_what_ended_long_ago_goes_with_its_results(store: BatchStore) -> None:
     batch = await made(store)
     assert await store.trim(before=1e12) == 0

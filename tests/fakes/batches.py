@@ -78,6 +78,12 @@ class FakeBatchStore:
         if batch.ended_at is None and batch.cancelled_at is None:
             self.batches[number] = replace(batch, cancelled_at=at)
 
+    async def delete(self, number: int) -> bool:
+        if number not in self.batches or self.batches[number].ended_at is None:
+            return False
+        del self.batches[number], self.rows[number], self.owners[number]
+        return True
+
     async def results(self, number: int, *, after: int, limit: int, most_bytes: int) -> list[ItemResult]:
         found: list[ItemResult] = []
         for row in sorted(self.rows.get(number, []), key=lambda row: row.number):

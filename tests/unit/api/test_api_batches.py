@@ -199,7 +199,7 @@ async def test_another_tenants_batch_is_not_there() -> None:
         assert (await ann.get(url)).json()["state"] == "completed"
 
 
-async def test_cancelling_answers_how_it_stands_and_twice_is_once() -> None:
+async def test_cancelling_answers_how_it_stands_and_what_has_ended_is_deleted() -> None:
     bench = make_bench()
     gate = held(bench)
     async with bench.client() as client:
@@ -211,6 +211,7 @@ async def test_cancelling_answers_how_it_stands_and_twice_is_once() -> None:
         gate.set()
         *_, last = await whole(client, url)
         again = (await client.delete(url)).json()
+        assert (await client.delete(url)).status_code == (await client.get(url)).status_code == 404
     assert again == last["batch"]
     assert (again["state"], again["counts"]["hits"], again["counts"]["cancelled"]) == ("cancelled", 1, 1)
 
