@@ -9,6 +9,9 @@ theirs, so that none of them waits for ever. A call that had its turn and must q
 from __future__ import annotations
 
 import bisect
+import heapq
+import itertools
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -35,6 +38,7 @@ class Waiting:
     kind: Hashable
     again: bool = False
     credit: Cost = field(default=NONE)
+    left: bool = False
 
 
 Waiter = TypeVar("Waiter", bound=Waiting)
@@ -46,6 +50,9 @@ class Line(Generic[Waiter]):
     def __init__(self) -> None:
         self._line: list[Waiter] = []
         self._kinds: Counter[Hashable] = Counter()
+        self._all = NONE  # the work of everybody
+        self._deadlines: list[tuple[float, int, Waiter]] = []  # a heap; who has left is dropped when he comes up
+        self._order = itertools.count()
         self._went = 0  # since a call of a lower priority went, while one waited
 
     def __len__(self) -> int:
@@ -70,6 +77,8 @@ class Line(Generic[Waiter]):
                 passed.credit = _less(passed.credit, waiter.cost)
         self._line.insert(at, waiter)
         self._kinds[waiter.kind] += 1
+        self._all = _more(self._all, waiter.cost)
+        heapq.heappush(self._deadlines, (waiter.deadline, next(self._order), waiter))
 
     def leave(self, waiter: Waiter, *, went: bool = False) -> None:
         """It doesn't wait any more. went: because its turn came, perhaps before that of others: see `may_pass`."""
@@ -80,24 +89,42 @@ class Line(Generic[Waiter]):
             elif self._line[-1].priority < top:
                 self._went += 1
         self._line.remove(waiter)
+        self._all = _less(self._all, waiter.cost)
+        waiter.left = True
         self._kinds[waiter.kind] -= 1
         if not self._kinds[waiter.kind]:
             del self._kinds[waiter.kind]
 
     def __iter__(self) -> Iterator[Waiter]:
-        """In the order of their turns; the line may change meanwhile."""
-        line = tuple(self._line)
+        """In the order of their turns; the one that was given last may leave meanwhile."""
+        line = self._line
         lower = None
         if line and self._went >= LOWER_TURN - 1 and line[-1].priority < line[0].priority:
             lower = min((one for one in line if one.priority < line[0].priority), key=lambda one: one.number)
             yield lower
-        for waiter in line:
+        at = 0
+        while at < len(line):
+            waiter = line[at]
             if waiter is not lower:
                 yield waiter
+            at += at < len(line) and line[at] is waiter
 
     def ahead(self, at: int) -> Cost:
         """The work before that place."""
-        return total(self._line[:at])
+        behind = len(self._line) - at
+        return total(self._line[:at]) if at < behind else _less(self._all, total(self._line[at:]))
+
+    def first_deadline(self) -> float:
+        """The earliest deadline of all; infinity where nobody waits."""
+        self._drop_gone()
+        return self._deadlines[0][0] if self._deadlines else math.inf
+
+    def expired(self, now: float) -> Iterator[Waiter]:
+        """Those whose deadline has come; they must leave."""
+        self._drop_gone()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            yield heapq.heappop(self._deadlines)[2]
+            self._drop_gone()
 
     def place_of(self, priority: int, deadline: float, cost: Cost) -> int:
         """Where a call would stand that joined now."""
@@ -107,7 +134,13 @@ class Line(Generic[Waiter]):
         """Everybody leaves."""
         gone, self._line = self._line, []
         self._kinds.clear()
+        self._deadlines.clear()
+        self._all = NONE
         return gone
+
+    def _drop_gone(self) -> None:
+        while self._deadlines and self._deadlines[0][2].left:
+            heapq.heappop(self._deadlines)
 
     def _place(self, waiter: Waiting) -> int:
         at = bisect.bisect(self._line, -waiter.priority, key=lambda one: -one.priority)
@@ -150,6 +183,10 @@ def total(waiting: list[Waiter]) -> Cost:
         images += cost.images
         tokens += cost.tokens
     return Cost(requests=requests, images=images, tokens=tokens)
+
+
+def _more(one: Cost, other: Cost) -> Cost:
+    return Cost(one.requests + other.requests, one.images + other.images, one.tokens + other.tokens)
 
 
 def _less(one: Cost, other: Cost) -> Cost:

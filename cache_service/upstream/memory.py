@@ -222,7 +222,7 @@ class CapacityQueue:
             while self._queue:
                 self._changed.clear()
                 self._drop_expired()
-                wake = min(self._dispatch(), min((waiter.deadline for waiter in self._queue), default=math.inf))
+                wake = min(self._dispatch(), self._queue.first_deadline())
                 if self._queue:
                     await self._wait(wake - self._clock())
         except Exception as error:
@@ -231,12 +231,11 @@ class CapacityQueue:
 
     def _drop_expired(self) -> None:
         now = self._clock()
-        for waiter in self._queue:
-            if waiter.expired(now) and not waiter.granted.done():
+        for waiter in self._queue.expired(now + ROUNDING):
+            self._queue.leave(waiter)
+            if not waiter.granted.done():
                 waited = f"no capacity before the deadline, after {now - waiter.since:.1f} s in the queue"
                 waiter.granted.set_exception(CapacityExceeded(waited))
-            if waiter.granted.done():
-                self._queue.leave(waiter)
 
     async def _wait(self, seconds: float) -> None:
         changed = asyncio.ensure_future(self._changed.wait())

@@ -62,6 +62,8 @@ class Never:
     reason: str
 
 
+ADMIT = Admit()
+
 Verdict: TypeAlias = Admit | Wait | Never
 
 
@@ -106,7 +108,7 @@ class RateLimit:
                 return Never(f"{units} {dimension} in one call, where the limit is {meter.limit:g} a {per}")
             if units:
                 until = max(until, meter.earliest(units, now))
-        return Admit() if until <= now + ROUNDING else Wait(until)
+        return ADMIT if until <= now + ROUNDING else Wait(until)
 
     def reserve(self, cost: Cost, now: float) -> Reservation:
         """Takes the cost; to be called where `decide` admitted, with nothing awaited in between."""
