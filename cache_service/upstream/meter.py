@@ -46,6 +46,8 @@ OTHERS_WEIGHT = 0.3
 """Of the newest answer in what others take of a window."""
 OTHERS_FORGOTTEN = 120.0
 """Seconds after which what was known of them says nothing any more."""
+NOBODY = 0.5
+"""Units; less is what an average keeps of others who have long gone."""
 MOST_OTHERS = 0.8
 """Of the limit: so much is left to them at most."""
 WARY, MOST_WARY = 1.0, 3.0
@@ -257,7 +259,7 @@ class Meter:
 
     def crowded(self, used: float | None, now: float) -> bool:
         """Whether others who are known to use the limit may be all there is to a refusal. Then more is left to them."""
-        if used is None or self._others <= 0.0 or now > self._others_at + OTHERS_FORGOTTEN:
+        if used is None or self._others < NOBODY or now > self._others_at + OTHERS_FORGOTTEN:
             return False
         self._forget(now)
         self._note_others(used - self._sent, now)
@@ -314,7 +316,7 @@ class Meter:
         if self._error:
             margin = self._caution * math.sqrt(max(0.0, self._doubt) + self._error * units * units)
             excess += min(margin, LARGEST_MARGIN * self.capacity, self.capacity - units)
-        if self._others > 0.0 and now <= self._others_at + OTHERS_FORGOTTEN:
+        if self._others >= NOBODY and now <= self._others_at + OTHERS_FORGOTTEN:
             theirs = self._others + self._wary * math.sqrt(self._others_spread)
             excess += min(theirs, MOST_OTHERS * self.capacity, self.capacity - units)
         if excess <= 0:

@@ -497,3 +497,10 @@ def test_a_refusal_that_our_own_estimates_explain_is_not_others_doing() -> None:
     assert meter.explains(meter.used(50.0) + 300, 50.0)
     assert not meter.explains(meter.used(50.0) + 10_000, 50.0)
     assert len(open_ones) == 20
+
+
+def test_what_others_took_once_costs_nothing_later() -> None:
+    """An average that goes towards zero must not keep back the last unit of each minute."""
+    meter = Meter(20)
+    window_of(meter, others=10, until=120.0)
+    assert window_of(meter, others=0, until=1_200.0, start=120.0) == pytest.approx(20, abs=0.5)
