@@ -162,6 +162,8 @@ _BUCKETS: Final[Mapping[str, Sequence[float]]] = {
     "hit_similarity": SIMILARITIES,
     "candidate_similarity": SIMILARITIES,
     "shadow_similarity": SIMILARITIES,
+    # of each model and quality, so fewer of them
+    "miss_duration_seconds": (1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0),
 }
 
 
