@@ -30,6 +30,7 @@ class Report:
     matched_prompt, matched_key: of the entry that answered by meaning (a hit, a join, or the first of several outputs); in shadow
     mode, of the one that would have (`shadow`). rejected_prompt, rejected_key: of the nearest entry that the verifier kept from
     answering. age, ttl: seconds; ttl None for ever.
+    fallback: the step of the fallback's chain that answered, "" where none was taken. provider: who made what was served, where known.
     usd: what the generation cost, or what the hit saved (`saved_usd`: what it cost to make), where the price is known.
     estimated_usd: what the generation might have cost at most, reckoned before it. made: model, size, quality of what is served,
     where known; tokens: read and written to make it.
@@ -52,6 +53,8 @@ class Report:
     forward_status: int | None = None
     stored: bool = False
     collapsed: bool = False
+    fallback: str = ""
+    provider: str = ""
     usd: float | None = None
     saved_usd: float | None = None
     estimated_usd: float | None = None
@@ -96,6 +99,8 @@ def shown(report: Report) -> dict[str, Any]:
         "ttl": report.ttl,
         "stored": report.stored,
         "matched_prompt": report.matched_prompt,
+        "fallback": report.fallback or None,
+        "provider": report.provider or None,
         "usd": report.usd,
         "estimated_usd": report.estimated_usd,
         "saved_usd": report.saved_usd,

@@ -28,6 +28,7 @@ from cache_service.config import PROFILES, LimitPool, OrganizationLimits, Settin
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError, InvalidRequest
+from cache_service.fallback import Chain, Step
 from cache_service.feedback import Policy, Standing
 from cache_service.generation import Generator, Outcome
 from cache_service.index.faiss import FaissIndex
@@ -63,6 +64,7 @@ from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
+from cache_service.providers import Provider, Providers
 from cache_service.responses import Responses
 from cache_service.semantic_cache import Prepare, SemanticCache
 from cache_service.semantic_tier import SemanticTier
@@ -217,7 +219,6 @@ async def open_service(
         metrics.collect_from(gauges)
         alerts = alert_keeper(settings, counts, upstream, ledger)
         generator = Generator(
-            upstream=upstream,
             store=store,
             blobs=blobs,
             spool=FileSpool(settings.data_dir / "spool"),
@@ -246,7 +247,7 @@ async def open_service(
                 embed_timeout=settings.embed_timeout,
                 verify_timeout=settings.verify_timeout,
             ),
-            upstream=upstream,
+            providers=Providers(Provider("primary", upstream)),
             generator=generator,
             flights=flights,
             responses=Responses(blobs, catalog.usd),
@@ -260,6 +261,9 @@ async def open_service(
             generation_timeout=settings.upstream_timeout,
             prepare=preparation(settings, offers),
             used=uses.add,
+            chain=Chain(tuple(Step(name) for name in settings.fallback), settings.fallback_stale),
+            lesser=offers.lesser,
+            similar=offers.similar,
         )
         keys = await _open_keys(settings, store, ledger)
 
@@ -664,7 +668,6 @@ async def _open_ledger(
     ledger = Ledger(
         store,
         Budgets(limits),
-        group=upstream.group,
         simulated=upstream.simulated,
         price=catalog.usd,
         estimate=catalog.estimate_request,

@@ -32,6 +32,9 @@ def _comma_separated(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Steps = Annotated[
+    tuple[Literal["reduced-quality", "cached-similar", "alternative-provider"], ...], BeforeValidator(_comma_separated)
+]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_comma_separated)]
 
 
@@ -196,6 +199,17 @@ class Settings(BaseModel):
         default=400 * 86400.0,
         gt=0,
         description="Seconds that single payments are kept in the ledger; sums by day stay for ever.",
+    )
+
+    fallback: Steps = Field(
+        default=(),
+        description="What to try, in this order, where the upstream fails: `reduced-quality`, `cached-similar`, `alternative-provider`; "
+        "comma-separated. Nothing if unset, unless a request asks for it.",
+    )
+    fallback_stale: float = Field(
+        default=7 * 86400.0,
+        ge=0,
+        description="Seconds ago that an entry may have expired to be served by `cached-similar`, where the request doesn't say.",
     )
 
     simulator_latency: float | Literal["real"] = Field(

@@ -1,9 +1,10 @@
 """Whether something stored may be served: pure decisions over (entry, directives, verdicts, now). Freshness lives here.
 
-Rules (RFC 9111, request directives of section 5.2.1, and our two extensions):
+Rules (RFC 9111, request directives of section 5.2.1, and our extensions):
 - `no-cache`: nothing stored is served. `only-if-cached`: nothing is generated.
 - `max-age=N`: nothing older than N seconds. `min-fresh=N`: it must stay fresh for N more. `max-stale[=N]`: expired by at most N is fine.
-- `stale-if-error[=N]`: expired by at most N is fine if the upstream fails (RFC 5861, section 4).
+- `stale-if-error[=N]`: expired by at most N is fine if the upstream fails (RFC 5861, section 4). `similar-if-error`: so is another
+  quality or size. `no-fallback`: neither, nor anything else that wasn't asked for (`fallback.py`).
 - `exact-only`: no semantic hit. `similarity=S`: a semantic hit needs cosine ≥ S; a client may tighten the operator's threshold, never loosen it.
 """
 
@@ -34,6 +35,8 @@ class Directives:
     min_fresh: float | None = None
     stale_if_error: float | None = None
     similarity: float | None = None
+    similar_if_error: bool = False
+    no_fallback: bool = False
 
     def threshold(self, operators: float) -> float:
         """The cosine a semantic hit needs: the client's where it is stricter than the operator's."""

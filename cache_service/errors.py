@@ -141,7 +141,10 @@ class UpstreamError(CacheServiceError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream answered with an HTTP error (or a 200 that holds only an error object)."""
+    """The upstream answered with an HTTP error (or a 200 that holds only an error object).
+
+    `kind` is what it was taken for ("overloaded", "quota", "refused" …), "" where nobody judged it.
+    """
 
     def __init__(
         self,
@@ -153,6 +156,7 @@ class UpstreamRefused(UpstreamError):
         transient: bool,
         code: str | None = None,
         retry_after: float | None = None,
+        kind: str = "",
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.status = status
@@ -160,6 +164,7 @@ class UpstreamRefused(UpstreamError):
         self.body = body
         self.transient = transient
         self.code = code
+        self.kind = kind
 
 
 class UpstreamUnreachable(UpstreamError):

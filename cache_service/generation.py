@@ -29,10 +29,11 @@ from cache_service.jobs.follow import Follower
 from cache_service.jobs.ledger import Bill, Ledger
 from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Answer, Asked, Incomplete, Made, Operation
+from cache_service.providers import Provider
 from cache_service.single_flight import Generation
 from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool, SpoolFile
 from cache_service.store.entry import Entry, NewEntry, Output, Payment, SpoolHeader, StoredVector
-from cache_service.upstream.base import Call, Upstream
+from cache_service.upstream.base import Call
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +100,14 @@ Outcome: TypeAlias = Produced | AlreadyThere | NotUnderstood | Broke
 class Job:
     """What one generation is to do.
 
-    asked: whose prompt and parameters are sent. n: outputs to make. enough: outputs that make a stored entry sufficient;
+    asked: whose prompt and parameters are sent; provider: to whom. n: outputs to make. enough: outputs that make a stored entry sufficient;
     0 generates in any case. may_store: the client didn't forbid it. deadline: on the monotonic clock. priority: a larger one goes
     first, 0 is usual.
     """
 
     operation: Operation
     asked: Asked
+    provider: Provider
     n: int
     enough: int
     on_conflict: OnConflict
@@ -152,7 +154,6 @@ class Generator:
     def __init__(
         self,
         *,
-        upstream: Upstream,
         store: EntryStore,
         blobs: BlobStore,
         spool: Spool,
@@ -165,7 +166,6 @@ class Generator:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._upstream = upstream
         self._store = store
         self._blobs = blobs
         self._spool = spool
@@ -191,7 +191,7 @@ class Generator:
             self._hook(StoreFailed(draft.operation, "sql"))
             may_store = False
         try:
-            bill = self._ledger.open(job.asked, draft.client, job.n)
+            bill = self._ledger.open(job.asked, draft.client, job.n, draft.group)
         except BudgetExceeded as error:
             return Broke(error)
         try:
@@ -244,7 +244,7 @@ class Generator:
 
     async def missing(self, job: Job, draft: NewEntry) -> Missing:
         """What `run` would send, as text. Raises StoreError, BudgetExceeded."""
-        self._ledger.close(self._ledger.open(job.asked, draft.client, job.n))
+        self._ledger.close(self._ledger.open(job.asked, draft.client, job.n, draft.group))
         began = (await self._store.position()).number  # a purge with a larger number forbids storing
         header = {
             "id": uuid.uuid4().hex,
@@ -267,7 +267,7 @@ class Generator:
         answer = await self._read(operation, 200, body)
         asked = operation.parse(draft.request)
         n = len(answer.outputs) if isinstance(answer, Answer) else asked.n
-        bill = self._ledger.recovered(header.generation_id, asked, draft.client, n)
+        bill = self._ledger.recovered(header.generation_id, asked, draft.client, n, draft.group)
         if isinstance(answer, Incomplete):
             await self._ledger.lost(bill, 1)
             return answer
@@ -296,7 +296,7 @@ class Generator:
     async def _recover_one(self, operation: Operation, answer: Answer, draft: NewEntry, header: SpoolHeader) -> str:
         """Stores what was received, unless the process had done so before it was killed."""
         asked = operation.parse(draft.request)
-        bill = self._ledger.recovered(header.generation_id, asked, draft.client, len(answer.outputs))
+        bill = self._ledger.recovered(header.generation_id, asked, draft.client, len(answer.outputs), draft.group)
         payment = self._ledger.payment(bill, "paid", answer.total_usage, answer.made)
         outputs, pictures = to_outputs(answer, None, self._usd(bill, answer))
         new, on_conflict = self._filed(operation, asked, answer, draft, outputs, header.entry["on_conflict"])
@@ -312,7 +312,9 @@ class Generator:
     async def _recover_lost(self, operation: Operation, draft: NewEntry, header: SpoolHeader) -> None:
         """The process was killed during the call: it may have been charged."""
         asked = operation.parse(draft.request)
-        await self._ledger.lost(self._ledger.recovered(header.generation_id, asked, draft.client, asked.n), 1)
+        await self._ledger.lost(
+            self._ledger.recovered(header.generation_id, asked, draft.client, asked.n, draft.group), 1
+        )
 
     async def _sufficient(self, exact_key: str, enough: int) -> Entry | None:
         entry = await self._store.find(exact_key, embedding_model=self._embedding_model)
@@ -324,7 +326,7 @@ class Generator:
     async def _call(self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None) -> Received:
         """Sends the request; the body gathers in the generation and the spool."""
         call = await asyncio.to_thread(_to_call, job)  # a long conversation takes a while to write
-        async with self._upstream.send(call) as reply:
+        async with job.provider.upstream.send(call) as reply:
             async for piece in reply.pieces:
                 generation.append(piece)
                 if spooled is not None:
@@ -406,7 +408,7 @@ class Generator:
         new = replace(
             draft,
             envelope=answer.envelope,
-            made=answer.made,
+            made={**draft.made, **answer.made},
             outputs=outputs,
             created_at=now,
             expires_at=now + ttl if ttl else None,
@@ -477,14 +479,7 @@ class Generator:
 
 
 def _to_call(job: Job) -> Call:
-    return Call(
-        path=job.operation.path,
-        body=orjson.dumps(job.operation.forward(job.asked, prompt=job.asked.prompt, n=job.n)),
-        deadline=job.deadline,
-        cost=job.operation.reserve(job.asked, job.n),
-        model=job.asked.model,
-        priority=job.priority,
-    )
+    return job.provider.call(job.operation, job.asked, n=job.n, deadline=job.deadline, priority=job.priority)
 
 
 def to_outputs(
@@ -519,6 +514,7 @@ def draft_to_json(draft: NewEntry) -> dict[str, Any]:
     return {
         **plain,
         "request": dict(draft.request),
+        "made": dict(draft.made),
         "tags": sorted(draft.tags),
         "vector": vector
         and {
@@ -546,7 +542,7 @@ def draft_from_json(header: SpoolHeader) -> NewEntry:
         tags=frozenset(members["tags"]),
         vector=stored,
         envelope={},
-        made={},
+        made=members.get("made", {}),
         outputs=(),
         created_at=header.started_at,
         expires_at=None,

@@ -20,7 +20,6 @@ from cache_service.semantic_tier import SemanticTier
 from cache_service.single_flight import Generation, SingleFlight
 from cache_service.store.base import OnConflict
 from cache_service.store.entry import NewEntry
-from cache_service.upstream.base import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ class Joining:
         flights: SingleFlight[Outcome],
         generator: Generator,
         semantic: SemanticTier,
-        upstream: Upstream,
         steering: Steering,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -49,7 +47,6 @@ class Joining:
         self._flights = flights
         self._generator = generator
         self._semantic = semantic
-        self._upstream = upstream
         self._steering = steering
         self._now = now
         self._monotonic = monotonic
@@ -133,13 +130,13 @@ class Joining:
 
     def _prepare(self, question: Question, decision: Decision, failures: int) -> tuple[Job, Generation[Outcome]]:
         """What to generate, and the entry it is to become."""
-        asked, operation, key = question.asked, question.operation, question.key
+        asked, operation, key, provider = question.asked, question.operation, question.key, question.provider
         on_conflict: OnConflict = "append" if operation.accumulates else "keep"
         meaning, missing, enough = question.meaning, asked.n, asked.n
         if not isinstance(decision, Miss):
             # some outputs are there: the rest with the *stored* prompt, so that all outputs of one entry answer the same words
             asked = replace(asked, prompt=decision.entry.prompt)
-            key = form(asked, namespace=question.caller.namespace, group=self._upstream.group)
+            key = form(asked, namespace=question.caller.namespace, group=provider.upstream.group)
             meaning = meaning if key.exact == question.key.exact else None
             missing, enough = asked.n - len(decision.entry.outputs), 0
         elif decision.reason in _REPLACES:
@@ -156,7 +153,7 @@ class Joining:
             prompt_digest=key.prompt_digest,
             request=operation.forward(asked, prompt=asked.prompt, n=asked.n),
             envelope={},
-            made={},
+            made={"provider": provider.name},
             outputs=(),
             vector=vector,
             created_at=self._now(),
@@ -164,10 +161,12 @@ class Joining:
             began=0,
             tags=question.tags,
             client=question.caller.client,
-            group=self._upstream.group,
+            group=provider.upstream.group,
         )
         may_store = not question.directives.no_store
-        job = Job(operation, asked, missing, enough, on_conflict, may_store, question.deadline, question.priority)
+        job = Job(
+            operation, asked, provider, missing, enough, on_conflict, may_store, question.deadline, question.priority
+        )
         analysis = meaning.analysis if meaning is not None else None
         return job, Generation(draft, n=question.asked.n, analysis=analysis, attempt=failures)
 

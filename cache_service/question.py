@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from cache_service.answer import Caller
-from cache_service.cache_key.key import CacheKey
+from cache_service.cache_key.key import CacheKey, form
 from cache_service.cache_key.normalize import prompt_digest
 from cache_service.decision import Directives
 from cache_service.embedding.base import Embedding
+from cache_service.fallback import Course
 from cache_service.feedback import Standing
 from cache_service.instrumentation.events import StepTimed
 from cache_service.operations.base import Asked, Operation
+from cache_service.providers import Provider
 from cache_service.store.entry import Entry, NewEntry
 from cache_service.verification.base import Analysis
 
@@ -38,13 +40,15 @@ class Meaning:
 class Question:
     """One request: what was asked, its key, and what has been found out.
 
-    started, deadline: on the monotonic clock. priority: of its generation, a larger one goes first. held: pictures by digest
-    that are stored already, where more are wanted. steps: seconds that each step took so far.
+    provider: who is asked. started, deadline: on the monotonic clock. priority: of its generation, a larger one goes first.
+    course: down the fallback's chain, None as long as nothing failed; first: what the client asked, in a question made by it.
+    held: pictures by digest that are stored already, where more are wanted. steps: seconds that each step took so far.
     """
 
     operation: Operation
     asked: Asked
     key: CacheKey
+    provider: Provider
     caller: Caller
     directives: Directives
     tags: frozenset[str]
@@ -52,6 +56,8 @@ class Question:
     deadline: float
     request_id: str = ""
     priority: int = 0
+    course: Course | None = None
+    first: Question | None = None
     meaning: Meaning | None = None
     held: dict[str, bytes] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
@@ -60,6 +66,17 @@ class Question:
         """Notes it; the event to tell."""
         self.steps[step] = self.steps.get(step, 0.0) + seconds
         return StepTimed(self.asked.operation, step, seconds)
+
+    @property
+    def origin(self) -> Question:
+        """What the client asked."""
+        return self.first or self
+
+
+def keyed(operation: Operation, body: Mapping[str, Any], namespace: str, provider: Provider) -> tuple[Asked, CacheKey]:
+    """The request taken apart, and its key. Raises InvalidRequest."""
+    asked = operation.parse(body)
+    return asked, form(asked, namespace=namespace, group=provider.upstream.group)
 
 
 class Steering:

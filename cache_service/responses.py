@@ -49,6 +49,7 @@ class Responses:
             age=decision.age,
             ttl=-decision.staleness if isinstance(decision, StaleHit) else decision.ttl,
             detail=decision.allowed if isinstance(decision, StaleHit) else "",
+            provider=str(entry.made.get("provider", "")),
             saved_usd=self._usd(entry, outputs),
             made={"model": entry.model, **entry.made},
             tokens=_tokens(outputs),

@@ -1,7 +1,8 @@
 """START HERE. One request's way through the cache: `SemanticCache.get_or_generate`, eight steps from top to bottom.
 
 Steps 1 to 5 are in this file, what they look with in `semantic_tier.py`. Step 6 is in `joining.py`; 7 and 8 run in a task of their
-own, `generation.py`, because they outlive the client. `decision.py` decides, `serving.py` answers.
+own, `generation.py`, because they outlive the client; where the upstream fails, `falling_back.py` finds another question to ask or another
+answer. `decision.py` decides, `serving.py` answers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from cache_service.answer import Caller, Result, Served, Trace
-from cache_service.cache_key.key import CacheKey, form
+from cache_service.cache_key.key import CacheKey
 from cache_service.decision import (
     Decision,
     Directives,
@@ -25,14 +26,17 @@ from cache_service.decision import (
     decide_semantic,
     in_shadow,
 )
-from cache_service.errors import InvalidRequest, StoreError
+from cache_service.errors import InvalidRequest, StoreError, UpstreamUnreachable
+from cache_service.fallback import PRIMARY_ALONE, Chain
+from cache_service.falling_back import FallingBack, Variants, no_variants
 from cache_service.feedback import Standing
-from cache_service.generation import Broke, Generator, Missing, Outcome
+from cache_service.generation import Broke, Generator, Missing, NotUnderstood, Outcome
 from cache_service.instrumentation.events import Hook, TierFailed
 from cache_service.jobs.ledger import Ledger
 from cache_service.joining import Joining
 from cache_service.operations.base import Asked, Operation
-from cache_service.question import Mode, Question, Steering, is_large
+from cache_service.providers import Providers
+from cache_service.question import Mode, Question, Steering, is_large, keyed
 from cache_service.responses import Responses
 from cache_service.semantic_tier import SemanticTier
 from cache_service.serving import Serving
@@ -40,7 +44,6 @@ from cache_service.single_flight import SingleFlight
 from cache_service.store.base import EntryStore
 from cache_service.store.entry import ServedHit
 from cache_service.streaming import Streaming
-from cache_service.upstream.base import Upstream
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ class SemanticCache:
         operations: Mapping[str, Operation],
         store: EntryStore,
         semantic: SemanticTier,
-        upstream: Upstream,
+        providers: Providers,
         generator: Generator,
         flights: SingleFlight[Outcome],
         responses: Responses,
@@ -81,13 +84,17 @@ class SemanticCache:
         prepare: Prepare = as_sent,
         used: Callable[[int], None] = lambda entry_id: None,
         trace: Callable[[Trace], None] = lambda trace: None,
+        chain: Chain = PRIMARY_ALONE,
+        lesser: Variants = no_variants,
+        similar: Variants = no_variants,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.operations = operations
         self._store = store
         self._semantic = semantic
-        self._upstream = upstream
+        self._providers = providers
+        self._chain = chain
         self._hook = hook
         self._generation_timeout = generation_timeout
         self._prepare = prepare
@@ -95,14 +102,18 @@ class SemanticCache:
         self._monotonic = monotonic
         self._steering = Steering(modes=modes, threshold=threshold, standing=standing, now=now)
         self._joining = Joining(
-            flights=flights, generator=generator, semantic=semantic, upstream=upstream, steering=self._steering,
+            flights=flights, generator=generator, semantic=semantic, steering=self._steering,
             now=now, monotonic=monotonic,
         )  # fmt: skip
         self._serving = Serving(
             responses=responses, store=store, ledger=ledger, hook=hook, record=record, used=used, trace=trace, now=now,
             monotonic=monotonic,
         )  # fmt: skip
-        self._streaming = Streaming(upstream, ledger, self._serving)
+        self._falling_back = FallingBack(
+            chain=chain, providers=providers, lesser=lesser, similar=similar, semantic=semantic, store=store,
+            steering=self._steering, serving=self._serving, hook=hook, now=now, monotonic=monotonic,
+        )  # fmt: skip
+        self._streaming = Streaming(ledger, self._serving, self._falling_back)
 
     async def get_or_generate(
         self,
@@ -141,6 +152,12 @@ class SemanticCache:
                 continue  # a client said meanwhile that it is another request's
             if not leads and generation.n < question.asked.n and not isinstance(outcome, Broke):
                 continue  # it made fewer than are wanted: serve what is stored now, generate the rest
+            instead = await self._fall_back(question, outcome)  # 7, where the upstream failed
+            if isinstance(instead, Question):
+                question, failures = instead, 0
+                continue
+            if instead is not None:
+                return instead
             if not leads and self._joining.try_again(question, generation, outcome):
                 failures = generation.attempt + 1
                 continue
@@ -191,15 +208,17 @@ class SemanticCache:
             )
         started = self._monotonic()
 
-        def keyed() -> tuple[Asked, CacheKey]:
-            asked = known.parse(self._prepare(operation, body))
-            return asked, form(asked, namespace=caller.namespace, group=self._upstream.group)
+        def form() -> tuple[Asked, CacheKey]:
+            return keyed(known, self._prepare(operation, body), caller.namespace, self._providers.primary)
 
-        asked, key = await asyncio.to_thread(keyed) if is_large(body) else keyed()
+        asked, key = await asyncio.to_thread(form) if is_large(body) else form()
         if self._steering.mode(operation) == "off":
             directives = replace(directives, exact_only=True)
         deadline = started + self._generation_timeout
-        question = Question(known, asked, key, caller, directives, tags, started, deadline, request_id, priority)
+        question = Question(
+            known, asked, key, self._providers.primary, caller, self._chain.directives(directives), tags, started, deadline,
+            request_id, priority,
+        )  # fmt: skip
         self._hook(question.took("key", self._monotonic() - started))
         return question
 
@@ -256,6 +275,17 @@ class SemanticCache:
                 shadow=decision.shadow,
             )
         return decision
+
+    async def _fall_back(self, question: Question, outcome: Outcome) -> Question | Result | None:
+        """What may be answered instead, where the generation failed; None where it didn't, or nothing may."""
+        match outcome:
+            case Broke(error):
+                return await self._falling_back.instead(question, error)
+            case NotUnderstood(reason=reason) if question.course is not None:
+                odd = UpstreamUnreachable(f"the answer held no complete result: {reason}")
+                return await self._falling_back.instead(question, odd)
+            case _:
+                return None
 
     @contextlib.contextmanager
     def _timed(self, question: Question, step: str) -> Iterator[None]:

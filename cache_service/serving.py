@@ -25,9 +25,8 @@ from cache_service.errors import (
     UpstreamUnreachable,
 )
 from cache_service.generation import AlreadyThere, Broke, NotUnderstood, Outcome, Produced
-from cache_service.instrumentation.events import Hook, RequestServed, ShadowHit, TierFailed, UsdSpent
+from cache_service.instrumentation.events import FellBack, Hook, RequestServed, ShadowHit, TierFailed, UsdSpent
 from cache_service.jobs.ledger import Ledger
-from cache_service.joining import is_permanent
 from cache_service.question import Question
 from cache_service.responses import Responses, miss_report
 from cache_service.single_flight import Generation
@@ -115,11 +114,6 @@ class Serving:
             case NotUnderstood():
                 return self.answered(question, self._responses.not_understood(outcome, report))
             case Broke(error):
-                fallback = decision.fallback if isinstance(decision, Miss) else None
-                if fallback is not None and (isinstance(error, BudgetExceeded) or not is_permanent(error)):
-                    stale = await self.serve_hit(question, fallback)
-                    if isinstance(stale, Served):
-                        return stale
                 status = error.status if isinstance(error, UpstreamRefused) else None
                 return self.failed(question, error, replace(report, forward_status=status))
 
@@ -128,7 +122,7 @@ class Serving:
     ) -> Report:
         """How the generation came to answer the question; for one that was joined by meaning, also whose it is."""
         draft, meaning = generation.draft, question.meaning
-        report = miss_report(decision, draft.exact_key, leads=leads)
+        report = replace(miss_report(decision, draft.exact_key, leads=leads), provider=question.provider.name)
         if leads:
             missing = question.asked.n - (0 if isinstance(decision, Miss) else len(decision.entry.outputs))
             report = replace(report, estimated_usd=self._ledger.estimate(question.asked, missing))
@@ -147,6 +141,9 @@ class Serving:
 
     def answered(self, question: Question, served: Served) -> Served:
         """The same answer, once it is counted and recorded."""
+        if question.course is not None:
+            served = replace(served, report=replace(served.report, fallback=str(question.course.step)))
+            self._hook(FellBack(question.asked.operation, str(question.course.step), "answered"))
         report, operation = served.report, question.asked.operation
         if report.saved_usd is not None:
             self._hook(UsdSpent(operation, report.saved_usd, saved=True))
@@ -167,7 +164,8 @@ class Serving:
     def _record(self, question: Question, report: Report, decision: str, status: int, error: str = "") -> None:
         seconds = self._monotonic() - question.started
         operation = question.asked.operation
-        self._ledger.answered(question.asked, question.caller.client, report, decision)
+        group = question.provider.upstream.group
+        self._ledger.answered(question.asked, question.caller.client, report, decision, group)
         self._trace(
             Trace(
                 request_id=question.request_id,

@@ -2,8 +2,8 @@
 
 Directives are tolerant: names in any case, values as token or quoted string, unknown ones ignored. A number that is none, or has
 white space before it, is ignored; of several, the most restrictive counts (RFC 9111, section 4.2.1, leaves the choice). Numbers
-above 2^31 mean 2^31 (section 1.2.2). Our extensions are `exact-only` and `similarity=0.95`; there a wrong number is an error,
-because ignoring it would serve what the client wanted excluded.
+above 2^31 mean 2^31 (section 1.2.2). Our extensions are `exact-only`, `similar-if-error`, `no-fallback` and `similarity=0.95`; there a
+wrong number is an error, because ignoring it would serve what the client wanted excluded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _FLAGS: Final = {
     "no-store": "no_store",
     "only-if-cached": "only_if_cached",
     "exact-only": "exact_only",
+    "no-fallback": "no_fallback",
 }
+_PERMISSIONS: Final = {"similar-if-error": "similar_if_error"}  # allow what isn't allowed without them
 _SMALLER_IS_STRICTER: Final = {"max-age": "max_age", "max-stale": "max_stale", "stale-if-error": "stale_if_error"}
 _LARGER_IS_STRICTER: Final = {"min-fresh": "min_fresh"}
 _DURATIONS: Final = _SMALLER_IS_STRICTER | _LARGER_IS_STRICTER
@@ -47,6 +49,7 @@ _STRICTEST: Final = {
     **dict.fromkeys(_SMALLER_IS_STRICTER.values(), min),
     **dict.fromkeys(_LARGER_IS_STRICTER.values(), max),
     "similarity": max,
+    **dict.fromkeys(_PERMISSIONS.values(), max),  # one is never left out by accident
 }
 
 
@@ -66,8 +69,8 @@ def parse_cache_control(fields: Sequence[str]) -> Directives:
 
 
 def _with(directives: Directives, name: str, value: str | None) -> Directives:
-    if name in _FLAGS:
-        flag: dict[str, Any] = {_FLAGS[name]: True}
+    if name in _FLAGS or name in _PERMISSIONS:
+        flag: dict[str, Any] = {(_FLAGS | _PERMISSIONS)[name]: True}
         return replace(directives, **flag)
     if name == "similarity":
         return stricter(directives, Directives(similarity=_similarity(value)))
@@ -151,7 +154,7 @@ def from_json(cache: Mapping[str, Any]) -> tuple[Directives, frozenset[str]]:
 
 def _member(name: str, value: Any) -> bool | float | None:
     param = f"cache.{name}"
-    if name in _FLAGS.values():
+    if name in _FLAGS.values() or name in _PERMISSIONS.values():
         if not isinstance(value, bool):
             raise InvalidRequest(f"{param} must be true or false", param=param, code="invalid_type")
         return value
@@ -168,5 +171,5 @@ def _member(name: str, value: Any) -> bool | float | None:
     return float(min(value, MAX_SECONDS))
 
 
-JSON_MEMBERS: Final = (*_FLAGS.values(), *_DURATIONS.values(), "similarity", "tags")
+JSON_MEMBERS: Final = (*_FLAGS.values(), *_PERMISSIONS.values(), *_DURATIONS.values(), "similarity", "tags")
 """The names that `/v1/generate`'s `cache` member may hold."""

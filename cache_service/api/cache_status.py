@@ -2,6 +2,7 @@
 
 hit            cache_service; hit; key="…"; ttl=86400; detail="semantic similarity=0.953"
 miss           cache_service; fwd=miss; stored; key="…"; detail="no candidate"
+fallen back    cache_service; fwd=miss; stored; key="…"; detail="fallback=reduced-quality"
 joined         cache_service; fwd=miss; stored; collapsed; key="…"
 only missing   cache_service; fwd=partial; stored; key="…"
 upstream's no  cache_service; fwd=miss; fwd-status=400
@@ -75,6 +76,12 @@ def _serialise(parameters: Mapping[str, Any]) -> str:
 def _detail(report: Report) -> str:
     from_cache = report.decision in ("hit", "stale-hit")
     words: str = report.kind if from_cache else report.detail or report.reason
+    if report.fallback:
+        # why the first request missed says nothing of this answer; that it wasn't stored does
+        told = from_cache or report.detail.startswith("not stored")
+        words = f"fallback={report.fallback} {words if told else ''}".rstrip()
+        if not from_cache:
+            return to_ascii(words)
     if report.similarity is not None and report.kind != "exact":
         words = f"{words[: MAX_DETAIL - 20]} similarity={report.similarity:.3f}".lstrip()
     return to_ascii(words)

@@ -80,8 +80,8 @@ def _header(name: str, description: str, example: str) -> Json:
 _STEERING: Final = [
     _header(
         "Cache-Control",
-        "RFC 9111 directives no-cache, no-store, only-if-cached, max-age, max-stale, min-fresh, stale-if-error; also exact-only "
-        "and similarity=0.95.",
+        "RFC 9111 directives no-cache, no-store, only-if-cached, max-age, max-stale, min-fresh, stale-if-error; also exact-only, "
+        "similar-if-error, no-fallback and similarity=0.95.",
         "max-age=3600",
     ),
 ]

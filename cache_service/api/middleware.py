@@ -138,6 +138,7 @@ class Edge:
             fields["client"] = exchange.caller.client
         if report is not None:
             fields |= {"decision": report.decision, "reason": report.reason, "kind": report.kind}
+            fields |= {"fallback": report.fallback or None, "provider": report.provider or None}
             fields |= {"similarity": report.similarity, "usd": report.usd, "saved_usd": report.saved_usd}
         if exchange.code:
             fields["code"] = exchange.code

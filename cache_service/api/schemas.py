@@ -94,6 +94,8 @@ _DIRECTIVES: Final[Json] = {
         "minimum": 0,
         "description": "The same, if the upstream fails.",
     },
+    "similar_if_error": {**_BOOLEAN, "description": "Another quality or size is fine, if the upstream fails."},
+    "no_fallback": {**_BOOLEAN, "description": "If the upstream fails, say so: nothing that wasn't asked for."},
     "similarity": {
         **_between(0, 1, "number"),
         "description": "Least cosine of a semantic hit; can only tighten the operator's.",
@@ -237,6 +239,8 @@ SCHEMAS: Final[Mapping[str, Json]] = {
                     "ttl": _NUMBER,
                     "stored": {"type": "boolean"},
                     "matched_prompt": _STRING,
+                    "fallback": {"enum": ["reduced-quality", "cached-similar", "alternative-provider", None]},
+                    "provider": _STRING,
                     "usd": {**_NUMBER, "description": "What the generation cost, by the upstream's usage."},
                     "estimated_usd": {**_NUMBER, "description": "What it might have cost at most, reckoned before."},
                     "saved_usd": {

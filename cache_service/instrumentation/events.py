@@ -118,6 +118,15 @@ class TierFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class FellBack:
+    """The upstream had failed and a step of the fallback's chain was tried. outcome: "answered" or "failed"."""
+
+    operation: str
+    step: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class EntriesRemoved:
     """Entries went. cause: "purged", "expired" or "evicted"."""
 
@@ -190,6 +199,7 @@ Event: TypeAlias = (
     | StoreFailed
     | NotStored
     | TierFailed
+    | FellBack
     | EntriesRemoved
     | Recovered
     | ShadowHit

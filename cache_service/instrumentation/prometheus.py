@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from cache_service.decision import MissReason
+from cache_service.fallback import Step
 from cache_service.instrumentation.events import (
     BatchesInProgress,
     BatchItemEnded,
@@ -23,6 +24,7 @@ from cache_service.instrumentation.events import (
     EntriesRemoved,
     Event,
     FeedbackGiven,
+    FellBack,
     HitsUnrecorded,
     MaybePaidTwice,
     ModelEnds,
@@ -61,6 +63,8 @@ STAGES: Final = ("spool", "blob", "sql", "index")
 TIERS: Final = ("exact", "embedding", "index", "verifier")
 NOT_STORED: Final = ("purged", "incomplete", "no-store", "too large", "store failed")
 CAUSES: Final = ("purged", "expired", "evicted")
+FALLBACKS: Final = tuple(str(step) for step in Step)
+FELL_BACK: Final = ("answered", "failed")
 JUDGEMENTS: Final = ("wrong", "right", "undone")
 MODES: Final = ("on", "shadow")
 BATCH_OUTCOMES: Final = ("hit", "generated", "failed", "skipped", "cancelled")
@@ -145,6 +149,7 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
     "store_failures": (Counter, "Answers that were served but could not be stored.", ("operation", "stage")),
     "not_stored": (Counter, "Answers that were served and rightly not stored.", ("operation", "reason")),
     "tier_failures": (Counter, "Tiers that could not be asked and were passed over.", ("operation", "tier")),
+    "fallbacks": (Counter, "Steps tried after the upstream had failed.", ("operation", "step", "outcome")),
     "entries_removed": (Counter, "Entries that went.", ("cause",)),
     "held_entries": (Gauge, "Entries that are stored, as of the last look.", ()),
     "held_blob_bytes": (Gauge, "Bytes of their pictures; one that two entries share counts twice.", ()),
@@ -225,12 +230,8 @@ class PrometheusMetrics:
             case UsdSpent(operation, usd, saved, sure):
                 name = "saved_usd" if saved else "spent_usd" if sure else "maybe_spent_usd"
                 self._of(name, _operation(operation)).inc(max(0.0, usd))
-            case StoreFailed(operation, stage):
-                self._of("store_failures", _operation(operation), _one(stage, STAGES)).inc()
-            case NotStored(operation, reason):
-                self._of("not_stored", _operation(operation), _one(reason, NOT_STORED)).inc()
-            case TierFailed(operation, tier):
-                self._of("tier_failures", _operation(operation), _one(tier, TIERS)).inc()
+            case StoreFailed() | NotStored() | TierFailed() | FellBack():
+                self._trouble(event)
             case EntriesRemoved() | Recovered() | StoreHeld():
                 self._kept(event)
             case ShadowHit() | FeedbackGiven() | HitsUnrecorded():
@@ -261,6 +262,18 @@ class PrometheusMetrics:
         self._of("candidates", operation, verdict).inc()
         self._of("candidate_similarity", operation, verdict).observe(event.similarity)
         self._of("verification_duration_seconds", operation).observe(event.seconds)
+
+    def _trouble(self, event: StoreFailed | NotStored | TierFailed | FellBack) -> None:
+        operation = _operation(event.operation)
+        match event:
+            case StoreFailed(stage=stage):
+                self._of("store_failures", operation, _one(stage, STAGES)).inc()
+            case NotStored(reason=reason):
+                self._of("not_stored", operation, _one(reason, NOT_STORED)).inc()
+            case TierFailed(tier=tier):
+                self._of("tier_failures", operation, _one(tier, TIERS)).inc()
+            case FellBack(step=step, outcome=outcome):
+                self._of("fallbacks", operation, _one(step, FALLBACKS), _one(outcome, FELL_BACK)).inc()
 
     def _judged(self, event: ShadowHit | FeedbackGiven | HitsUnrecorded) -> None:
         match event:
@@ -352,6 +365,9 @@ class PrometheusMetrics:
             ):  # fmt: skip
                 for word in words:
                     self._of(name, operation, word)
+            for step in FALLBACKS:
+                for outcome in FELL_BACK:
+                    self._of("fallbacks", operation, step, outcome)
             for verdict in JUDGEMENTS:
                 for mode in MODES:
                     self._of("feedback", operation, verdict, mode)

@@ -56,14 +56,13 @@ class Bill:
 
 
 class Ledger:
-    """Opens and closes bills, and adds up how requests were answered. group: of the upstream, "simulator" for the built-in one."""
+    """Opens and closes bills, and adds up how requests were answered, by upstream group ("simulator" for the built-in one)."""
 
     def __init__(
         self,
         store: LedgerStore,
         budgets: Budgets,
         *,
-        group: str,
         price: Price,
         estimate: Estimate,
         hook: Hook,
@@ -73,7 +72,6 @@ class Ledger:
         self._store = store
         self._budgets = budgets
         self._configured = budgets.limits.clients
-        self._group = group
         self._price = price
         self._estimate = estimate
         self._hook = hook
@@ -90,14 +88,14 @@ class Ledger:
         """What n outputs may cost at most."""
         return self._estimate(asked.operation, asked.body, n)
 
-    def open(self, asked: Asked, client: str, n: int) -> Bill:
-        """Holds what the generation may cost. Raises BudgetExceeded."""
+    def open(self, asked: Asked, client: str, n: int, group: str) -> Bill:
+        """Holds what the generation may cost. group: of the upstream that is asked. Raises BudgetExceeded."""
         estimate = self.estimate(asked, n)
         verdict = self._budgets.reserve(client, estimate, self._now())
         if isinstance(verdict, Refused):
             said = _TEXTS[verdict.scope] + ("" if verdict.limit is None else f" ({verdict.limit:g} USD)")
             raise BudgetExceeded(said, retry_after=verdict.retry_after)
-        return Bill(uuid.uuid4().hex, _kind(asked, client, self._group), n, estimate, verdict)
+        return Bill(uuid.uuid4().hex, _kind(asked, client, group), n, estimate, verdict)
 
     def payment(
         self, bill: Bill, charge: Charge, usage: Mapping[str, Any] | None, made: Mapping[str, Any] | None = None
@@ -140,14 +138,14 @@ class Ledger:
         """Takes back what was held beyond what was paid; once."""
         self._budgets.settle(bill.reserved, bill.paid, self._now())
 
-    def recovered(self, bill_id: str, asked: Asked, client: str, n: int) -> Bill:
+    def recovered(self, bill_id: str, asked: Asked, client: str, n: int, group: str) -> Bill:
         """A bill of a process that was killed: nothing is held for it."""
-        kind = _kind(asked, client, self._group)
+        kind = _kind(asked, client, group)
         return Bill(bill_id, kind, n, self.estimate(asked, n), Reserved(client, 0.0))
 
-    def answered(self, asked: Asked, client: str, report: Report, decision: str) -> None:
+    def answered(self, asked: Asked, client: str, report: Report, decision: str, group: str) -> None:
         """Adds one answered request to its day; waits for nothing."""
-        kind = _made(_kind(asked, client, self._group), report.made)
+        kind = _made(_kind(asked, client, group), report.made)
         by_meaning = report.kind == "semantic" or (report.matched_prompt is not None and not report.shadow)
         by_meaning = by_meaning and decision in ("hit", "stale-hit", "collapsed", "partial")
         row = Daily(int(self._now() // DAY), kind, f"semantic-{decision}" if by_meaning else decision)

@@ -421,6 +421,7 @@ def _error(fault: Fault, *, retry_after: float | None = None) -> UpstreamError:
         transient=fault.kind in TRANSIENT,
         code=fault.code,
         retry_after=wait,
+        kind=str(fault.kind),
     )
 
 

@@ -312,7 +312,7 @@ def make_bench(
 
     counts, books = Counts(), LedgerInMemory()
     ledger = Ledger(
-        books, Budgets(budget or Limits()), group="fake", price=lambda *_: 0.25, estimate=lambda *_: 0.25,
+        books, Budgets(budget or Limits()), price=lambda *_: 0.25, estimate=lambda *_: 0.25,
         hook=hook, now=lambda: 1000.0,
     )  # fmt: skip
     accounts = Accounts(

@@ -156,6 +156,7 @@ def test_any_header_is_read_or_refused(lines: list[str]) -> None:
 DIRECTIVES = st.builds(
     Directives,
     no_cache=st.booleans(), no_store=st.booleans(), only_if_cached=st.booleans(), exact_only=st.booleans(),
+    similar_if_error=st.booleans(), no_fallback=st.booleans(),
     max_age=st.none() | st.floats(0, 100), max_stale=st.none() | st.floats(0, 100), min_fresh=st.none() | st.floats(0, 100),
     stale_if_error=st.none() | st.floats(0, 100), similarity=st.none() | st.floats(0, 1),
 )  # fmt: skip
@@ -194,9 +195,11 @@ def test_tags_are_bounded(line: str) -> None:
 def test_json_says_the_same_as_the_header() -> None:
     """Every directive has its member."""
     header = "no-cache, no-store, only-if-cached, exact-only, max-age=1, max-stale=2, min-fresh=3, stale-if-error=4, similarity=0.95"
+    header += ", similar-if-error, no-fallback"
     cache: dict[str, Any] = {
         "no_cache": True, "no_store": True, "only_if_cached": True, "exact_only": True, "max_age": 1, "max_stale": 2,
         "min_fresh": 3, "stale_if_error": 4, "similarity": 0.95, "tags": ["a", "b"],
+        "similar_if_error": True, "no_fallback": True,
     }  # fmt: skip
     assert from_json(cache) == (parse_cache_control([header]), frozenset("ab"))
 

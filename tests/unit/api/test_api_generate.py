@@ -40,7 +40,8 @@ async def test_the_decision_stands_beside_the_answer(bench: Bench) -> None:
     assert response.json() == {
         "cache": {
             "decision": "hit", "kind": "semantic", "reason": "no rule objects", "detail": "", "similarity": 0.97, "key": KEY,
-            "age": 3.0, "ttl": None, "stored": False, "matched_prompt": "the fox", "usd": None, "estimated_usd": None, "saved_usd": 0.05,
+            "age": 3.0, "ttl": None, "stored": False, "matched_prompt": "the fox", "fallback": None,
+            "provider": None, "usd": None, "estimated_usd": None, "saved_usd": 0.05,
         },
         "response": {"data": [1.0]},
     }  # fmt: skip

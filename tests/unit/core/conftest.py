@@ -7,7 +7,7 @@ import base64
 import io
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
+from cache_service.providers import Alternative, Provider, Providers
 from cache_service.question import Mode
 from cache_service.responses import Responses
 from cache_service.semantic_cache import SemanticCache
@@ -162,7 +163,10 @@ async def build(
     now: Callable[[], float],
     upstream: FakeUpstream | None = None,
     budget: Limits | None = None,
+    alternatives: Sequence[Alternative] = (),
+    **options: Any,
 ) -> World:
+    """options: of the cache."""
     events: list[Event] = []
     url = f"sqlite:///{directory}/cache.db"
     await migrate(url)
@@ -176,10 +180,9 @@ async def build(
     price = lambda model, usage: usage["total_tokens"] / 1000  # noqa: E731
     limits = budget or Limits()
     ledger = Ledger(
-        store, Budgets(limits), group="fake", price=price, estimate=lambda *_: 0.25, hook=events.append, now=now
+        store, Budgets(limits), price=price, estimate=lambda *_: 0.25, hook=events.append, now=now
     )  # fmt: skip
     generator = Generator(
-        upstream=upstream,
         store=store,
         blobs=blobs,
         spool=FileSpool(directory / "spool"),
@@ -211,7 +214,7 @@ async def build(
         operations=operations,
         store=store,
         semantic=semantic,
-        upstream=upstream,
+        providers=Providers(Provider("primary", upstream), alternatives),
         generator=generator,
         flights=flights,
         responses=Responses(blobs, price),
@@ -224,6 +227,7 @@ async def build(
         generation_timeout=60.0,
         used=uses.add,
         now=now,
+        **options,
     )
     purger = Purger(
         store,

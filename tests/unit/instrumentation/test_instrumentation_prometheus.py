@@ -18,6 +18,7 @@ from cache_service.instrumentation.events import (
     EntriesRemoved,
     Event,
     FeedbackGiven,
+    FellBack,
     HitsUnrecorded,
     MaybePaidTwice,
     ModelEnds,
@@ -99,6 +100,10 @@ COUNTED: list[tuple[Event, dict[str, float]]] = [
     (StoreFailed("images", "sql"), {'store_failures_total{operation="images",stage="sql"}': 1}),
     (NotStored("images", "purged"), {'not_stored_total{operation="images",reason="purged"}': 1}),
     (TierFailed("chat", "verifier"), {'tier_failures_total{operation="chat",tier="verifier"}': 1}),
+    (
+        FellBack("images", "cached-similar", "answered"),
+        {'fallbacks_total{operation="images",outcome="answered",step="cached-similar"}': 1},
+    ),
     (EntriesRemoved("expired", 5), {'entries_removed_total{cause="expired"}': 5}),
     (
         ShadowHit("images", 0.97),
