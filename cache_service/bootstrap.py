@@ -12,7 +12,7 @@ import math
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 from pydantic import SecretStr
 
+from cache_service.answer import Caller
 from cache_service.budget import Budgets
 from cache_service.budget import Limits as BudgetLimits
 from cache_service.config import PROFILES, LimitPool, OrganizationLimits, Settings, masked
@@ -65,6 +66,8 @@ from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
 from cache_service.providers import Provider, Providers
+from cache_service.question import Mode
+from cache_service.reload import Reloader
 from cache_service.responses import Responses
 from cache_service.semantic_cache import Prepare, SemanticCache
 from cache_service.semantic_tier import SemanticTier
@@ -175,9 +178,15 @@ def models_dir(settings: Settings) -> Path:
 
 @contextlib.asynccontextmanager
 async def open_service(
-    settings: Settings, *, url: str | None = None, resume_batches: bool = True
+    settings: Settings,
+    *,
+    url: str | None = None,
+    resume_batches: bool = True,
+    read_settings: Callable[[], Settings] | None = None,
 ) -> AsyncIterator[Service]:
     """A running service. url: where it will answer, for the lock file. resume_batches: go on with batches that are left from before.
+
+    read_settings: reads them anew for a reload.
 
     Raises CacheServiceError.
 
@@ -256,7 +265,7 @@ async def open_service(
             ledger=ledger,
             record=hits.add,
             trace=requests.add,
-            modes={"images": settings.semantic_images, "chat": settings.semantic_chat},
+            modes=_modes(settings),
             threshold=settings.threshold,
             generation_timeout=settings.upstream_timeout,
             prepare=preparation(settings, offers),
@@ -331,7 +340,26 @@ async def open_service(
             not_ready=lambda: [reason for reason in (store.failed, blobs.failed) if reason],
             announce=data.announce,
             generating=lambda: len(flights),
+            reloader=Reloader(settings, read_settings or (lambda: settings)),
         )
+
+        def prepare(new: Settings) -> Callable[[], None]:
+            configured = _configured_keys(new)
+            if new.threshold != settings.threshold and new.verifier == "learned":
+                raise ConfigurationError(
+                    "the learned verifier was calibrated for its threshold: another needs a restart"
+                )
+
+            def take() -> None:
+                cache.steer(modes=_modes(new), threshold=new.threshold)
+                feedback.threshold = purger.default_similarity = new.threshold
+                generator.lifetimes = lifetimes(new)
+                keys.configure(configured)
+                service.settings = new
+
+            return take
+
+        service.reloader.subscribe(prepare)
         stack.push_async_callback(_drain, flights, service)
         stack.push_async_callback(batches.aclose, BATCHES_GRACE)
         yield service
@@ -725,12 +753,21 @@ def alert_keeper(settings: Settings, counts: Counts, upstream: Upstream, ledger:
 
 async def _open_keys(settings: Settings, store: SqlEntryStore, ledger: Ledger) -> ClientKeys:
     """The keys of the settings and of the database."""
-    from cache_service.api.access import parse_client_keys
-
-    configured = [(key.digest, key.caller) for key in parse_client_keys(settings.client_keys)]
-    keys = ClientKeys(store, configured, budgets=ledger.limit_clients)
+    keys = ClientKeys(store, _configured_keys(settings), budgets=ledger.limit_clients)
     await keys.refresh()
     return keys
+
+
+def _configured_keys(settings: Settings) -> list[tuple[bytes, Caller]]:
+    """Digest and caller of each. Raises ConfigurationError, also where there are none although others could reach the address."""
+    from cache_service.api.access import parse_client_keys, refuse_open_address
+
+    refuse_open_address(settings)
+    return [(key.digest, key.caller) for key in parse_client_keys(settings.client_keys)]
+
+
+def _modes(settings: Settings) -> Mapping[str, Mode]:
+    return {"images": settings.semantic_images, "chat": settings.semantic_chat}
 
 
 async def _open_upstream(

@@ -65,7 +65,7 @@ def serve(config_file: ConfigFile = None, overrides: Overrides = None) -> None:
     """Serve in the foreground until TERM or Ctrl-C."""
     from cache_service.server import run
 
-    sys.exit(run(_settings(config_file, overrides)))
+    sys.exit(run(_settings(config_file, overrides), lambda: _settings(config_file, overrides)))
 
 
 @app.command()

@@ -170,7 +170,7 @@ class Generator:
         self._blobs = blobs
         self._spool = spool
         self._follower = follower
-        self._lifetimes = lifetimes
+        self.lifetimes = lifetimes
         self._ledger = ledger
         self._hook = hook
         self._embedding_model = embedding_model
@@ -404,7 +404,7 @@ class Generator:
     ) -> tuple[NewEntry, OnConflict]:
         """The entry to store: as asked, or beside what is there under the key of what was really made, if that was something else."""
         now = self._now()
-        ttl = self._lifetimes.seconds(draft.operation, draft.model, volatile=asked.volatile)
+        ttl = self.lifetimes.seconds(draft.operation, draft.model, volatile=asked.volatile)
         new = replace(
             draft,
             envelope=answer.envelope,

@@ -94,6 +94,11 @@ class Steering:
         self._threshold = threshold
         self._now = now
 
+    def steer(self, *, modes: Mapping[str, Mode], threshold: float) -> None:
+        """What holds from the next question on."""
+        self._modes = modes
+        self._threshold = threshold
+
     def mode(self, operation: str) -> Mode:
         """Whether semantic hits of that operation are served."""
         return self._modes.get(operation, "on")

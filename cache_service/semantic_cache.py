@@ -115,6 +115,10 @@ class SemanticCache:
         )  # fmt: skip
         self._streaming = Streaming(ledger, self._serving, self._falling_back)
 
+    def steer(self, *, modes: Mapping[str, Mode], threshold: float) -> None:
+        """What holds from the next request on."""
+        self._steering.steer(modes=modes, threshold=threshold)
+
     async def get_or_generate(
         self,
         operation: str,

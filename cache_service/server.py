@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -27,21 +28,21 @@ BACKLOG = 2048
 KEEP_ALIVE = 75  # seconds an idle connection stays open; more than a proxy's usual 60
 
 
-def run(settings: Settings) -> int:
-    """Serves until told to stop; the process's exit code. Raises CacheServiceError where it can't start."""
+def run(settings: Settings, read_settings: Callable[[], Settings]) -> int:
+    """Serves until told to stop; the process's exit code. read_settings: for a reload. Raises CacheServiceError where it can't start."""
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, read_settings))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     from cache_service.api.access import refuse_open_address
     from cache_service.api.app import create_app
 
     refuse_open_address(settings)  # before anything is opened
     listener = _listen(settings)
     url = _announced(settings.host, listener.getsockname()[1])
-    async with open_service(settings, url=None) as service:
+    async with open_service(settings, url=None, read_settings=read_settings) as service:
         server = _Server(
             uvicorn.Config(
                 create_app(service),
@@ -56,6 +57,7 @@ async def _serve(settings: Settings) -> int:
             url,
         )
         watch = asyncio.create_task(_watch_storage(service, server))
+        _reload_on_hangup(service)
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -110,6 +112,24 @@ class _Server(uvicorn.Server):
         left = max(0.0, (self._service.stop_by or 0.0) - time.monotonic())
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # asyncio takes fractions
         await super().shutdown(sockets=sockets)
+
+
+def _reload_on_hangup(service: Service) -> None:
+    """HUP reads the settings anew; a bad file changes nothing, and the log says why."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        try:
+            await service.reloader.reload()
+        except ConfigurationError as error:
+            log.error("the settings were not reloaded, and all is as it was: %s", error)  # noqa: TRY400  the text says all
+
+    def begin() -> None:
+        task = asyncio.create_task(reload())
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, begin)
 
 
 async def _watch_storage(service: Service, server: _Server) -> None:

@@ -23,6 +23,7 @@ from cache_service.jobs.purge import Purger
 from cache_service.jobs.request_log import RequestLog
 from cache_service.jobs.timeline import Timeline
 from cache_service.operations.base import Operation
+from cache_service.reload import Reloader
 from cache_service.store.base import AdminStore, BlobStore, EntryStore
 from cache_service.upstream.base import Upstream
 
@@ -83,4 +84,5 @@ class Service:
     draining: bool = False
     stop_by: float | None = None
     generating: Callable[[], int] = lambda: 0
+    reloader: Reloader = field(default_factory=lambda: Reloader(Settings(), Settings))
     in_flight: set[object] = field(default_factory=set)

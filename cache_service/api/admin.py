@@ -15,7 +15,7 @@ from cache_service.api import descriptions
 from cache_service.api.access import Access
 from cache_service.api.exchange import caller_of, read_object
 from cache_service.api.generate import refuse_unknown
-from cache_service.errors import InvalidRequest
+from cache_service.errors import ConfigurationError, InvalidRequest
 from cache_service.jobs.purge import PurgeRequest
 from cache_service.service import Service
 
@@ -48,12 +48,22 @@ PURGE_MEMBERS: Final[Mapping[str, tuple[str, _Check]]] = {
 
 
 class AdminRoutes:
-    """`/admin/purge`."""
+    """`/admin/purge` and `/admin/reload`."""
 
     def __init__(self, service: Service, access: Access) -> None:
         self._service = service
         self.router = APIRouter(dependencies=[Depends(access.admin)], default_response_class=Response)
         self.router.add_api_route("/admin/purge", self.purge, methods=["POST"], **descriptions.PURGE)
+        self.router.add_api_route("/admin/reload", self.reload, methods=["POST"], **descriptions.RELOAD)
+
+    async def reload(self, request: Request) -> Response:
+        """Reads the settings anew and takes those that can change while the service runs; a bad file changes nothing."""
+        try:
+            done = await self._service.reloader.reload()
+        except ConfigurationError as error:
+            raise InvalidRequest(f"nothing was changed: {error}", code="invalid_settings") from error
+        answer = {"changed": done.changed, "after_restart": done.after_restart}
+        return Response(orjson.dumps(answer), media_type="application/json")
 
     async def purge(self, request: Request) -> Response:
         """Deletes the entries that match all that is named, or counts them for a dry run."""

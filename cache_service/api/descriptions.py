@@ -376,6 +376,13 @@ FEEDBACK_UNDO: Final[Json] = {
         ],
     ),
 }
+RELOAD: Final[Json] = {
+    "operation_id": "reload",
+    "tags": ["Administration"],
+    "responses": ok("What changed, and what will after a restart.", json_content(ref("ReloadResponse")))
+    | errors(401, envelope="Problem"),
+    "openapi_extra": extra(ADMIN),
+}
 PURGE: Final[Json] = {
     "operation_id": "purge",
     "tags": ["Administration"],

@@ -407,6 +407,18 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             {"anyOf": [{"properties": {"similarity": {"type": "null"}}}, _given("similar_to", {"type": "string"})]},
         ],
     },
+    "ReloadResponse": {
+        "type": "object",
+        "required": ["changed", "after_restart"],
+        "properties": {
+            "changed": {"type": "array", "items": {"type": "string"}, "description": "Settings that hold now."},
+            "after_restart": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Those that will after a restart.",
+            },
+        },
+    },
     "PurgeResponse": {
         "type": "object",
         "required": ["count", "dry_run", "number"],

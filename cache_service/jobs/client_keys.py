@@ -65,6 +65,13 @@ class ClientKeys:
         self._holders = list(self._configured)
         self._ever = False
 
+    def configure(self, configured: Sequence[tuple[bytes, Caller]]) -> None:
+        """Other keys of the settings, at once; those of the database stay. Taking the last one away doesn't open the door."""
+        of_database = self._holders[len(self._configured) :]
+        self._ever = self._ever or bool(self._configured)
+        self._configured = [(digest, Holder(caller, "client")) for digest, caller in configured]
+        self._holders = [*self._configured, *of_database]
+
     @property
     def anonymous_allowed(self) -> bool:
         """True while no client key is configured and none was ever made: revoking the last one must not open the door."""

@@ -54,7 +54,7 @@ class FeedbackKeeper:
         self._hits = hits
         self._standing = standing
         self._hook = hook
-        self._threshold = threshold
+        self.threshold = threshold
         self._now = now
         self._last = 0
         self._one_at_a_time = asyncio.Lock()
@@ -100,7 +100,7 @@ class FeedbackKeeper:
 
     def trust(self) -> Sequence[Trust]:
         """How far each namespace's semantic hits may be trusted by its feedback."""
-        return self._standing.trust(self._threshold, self._now())
+        return self._standing.trust(self.threshold, self._now())
 
     async def refresh(self) -> None:
         """Takes in what was given or undone since, on any node. Raises StoreError."""
@@ -125,7 +125,7 @@ class FeedbackKeeper:
             feedback,
             denied=self._standing.denial(*where, hit.asked_digest, hit.stored_digest) is not None,
             exact_only=self._standing.is_exact_only(*where, hit.stored_digest),
-            threshold=self._standing.threshold(*where, self._threshold, self._now()),
+            threshold=self._standing.threshold(*where, self.threshold, self._now()),
         )
 
 

@@ -77,7 +77,7 @@ class Purger:
         self._forget = forget
         self._catch_up = catch_up
         self._hook = hook
-        self._default_similarity = default_similarity
+        self.default_similarity = default_similarity
         self._operations = operations
         self._now = now
 
@@ -112,7 +112,7 @@ class Purger:
         similar = None
         if request.similar_to is not None:
             (embedding,) = await self._embedder.embed([request.similar_to])
-            at_least = self._default_similarity if request.similarity is None else request.similarity
+            at_least = self.default_similarity if request.similarity is None else request.similarity
             similar = Similar(self._embedder.model_id, embedding.vector, at_least)
         predicate = PurgePredicate(
             key=request.key,

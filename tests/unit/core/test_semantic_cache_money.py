@@ -169,7 +169,7 @@ async def test_who_waits_for_anothers_generation_is_not_refused_for_the_others_b
 async def test_an_expired_answer_is_served_where_a_fresh_one_may_not_be_paid(poor: World) -> None:
     """If the client allows it, as for any other failure."""
     body = {"messages": [{"role": "user", "content": "Why is the sky blue?"}], "model": "m"}
-    poor.generator._lifetimes = Lifetimes({"chat": -5.0})
+    poor.generator.lifetimes = Lifetimes({"chat": -5.0})
     await poor.served(body, "chat")
     for prompt in ("a dog", "a fox"):
         await poor.served(prompt)
