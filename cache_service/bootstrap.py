@@ -40,6 +40,7 @@ from cache_service.instrumentation.gauges import Gauges
 from cache_service.instrumentation.prometheus import PrometheusMetrics
 from cache_service.jobs import calibrate as calibration
 from cache_service.jobs import maintain
+from cache_service.jobs import reindex as reindexing
 from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper, webhook
 from cache_service.jobs.batch import Batches
@@ -163,10 +164,16 @@ async def embedder(settings: Settings) -> Embedder:
     if settings.embedder == "sentence-transformers":
         from cache_service.embedding.sentence_transformer import SentenceTransformerEmbedder
 
-        return await asyncio.to_thread(lambda: SentenceTransformerEmbedder(models, threads=settings.embedding_threads))
+        return await asyncio.to_thread(
+            lambda: SentenceTransformerEmbedder(
+                models, threads=settings.embedding_threads, name=settings.embedding_model
+            )
+        )
     from cache_service.embedding.onnx import OnnxEmbedder
 
-    return await asyncio.to_thread(lambda: OnnxEmbedder(models, threads=settings.embedding_threads))
+    return await asyncio.to_thread(
+        lambda: OnnxEmbedder(models, threads=settings.embedding_threads, name=settings.embedding_model)
+    )
 
 
 def models_dir(settings: Settings) -> Path:
@@ -387,6 +394,24 @@ async def check(settings: Settings, *, fix: bool) -> list[Problem]:
         follower = Follower(store, index, embedding_model=embeddings.model_id)
         await follower.start()
         return await check_all(store, blobs, index, follower, embedding_model=embeddings.model_id, fix=fix)
+
+
+async def reindex(settings: Settings, model: str, *, most: int) -> tuple[int, int, reindexing.Agreement]:
+    """`reindex`: vectors of another model, while a server may go on; and what they would change. Raises CacheServiceError."""
+    async with contextlib.AsyncExitStack() as stack:
+        store = await _open_store(settings, stack)
+        judge = await verifier(settings)
+        present, other = (
+            await embedder(settings),
+            await embedder(settings.model_copy(update={"embedding_model": model})),
+        )
+        for each in (present, other):
+            stack.push_async_callback(each.aclose)
+        done, failed = await reindexing.embed_missing(store, other, judge)
+        found = await reindexing.agreement(
+            store, present.model_id, other.model_id, judge, threshold=settings.threshold, most=most
+        )
+        return done, failed, found
 
 
 async def back_up(settings: Settings, target: Path) -> Manifest:

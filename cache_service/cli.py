@@ -1,4 +1,4 @@
-"""The commands: `cache-service serve | simulate | warm | purge | alerts | roi | check | backup | restore | evaluate | calibrate | config show`.
+"""The commands: `cache-service serve | simulate | warm | purge | alerts | roi | check | reindex | backup | restore | evaluate | calibrate | config show`.
 
 Exit codes: 0 done; 1 an error, said on stderr; 2 wrong usage; 3 done in part (failed rows, problems found, alerts that fire); 70 storage failed for good.
 Each command imports what it needs when it runs, so that `--help` is quick and none pays for another's libraries.
@@ -238,6 +238,32 @@ def check(
             typer.echo(f"{'fixed' if problem.fixed else 'found'}: {problem.kind}: {problem.detail}")
         typer.echo(f"{len(problems)} problems" if problems else "nothing found")
     if any(not problem.fixed for problem in problems):
+        sys.exit(EXIT_PARTLY)
+
+
+@app.command()
+def reindex(
+    model: Annotated[str, typer.Option("--model", help="Name in manifest.toml of the model to compare with.")],
+    sample: Annotated[int, typer.Option(min=1, help="Stored prompts looked up with either model.")] = 10_000,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embed what is stored with another model too, and say what would be decided otherwise; what is served stays as it is."""
+    from cache_service import bootstrap
+
+    done, failed, found = _run(bootstrap.reindex(_settings(config_file, overrides), model, most=sample))
+    if as_json:
+        _print_json({"embedded": done, "failed": failed, "agreement": asdict(found)})
+    else:
+        typer.echo(f"{done} entries embedded with {model}, {failed} failed")
+        changed = found.compared - found.same
+        typer.echo(f"of {found.compared} stored prompts {changed} would be decided otherwise: {found.gained} hits gained, "
+                   f"{found.lost} lost, {found.other} another entry")  # fmt: skip
+        typer.echo(
+            f"switch with embedding_model={model} and a restart; the old vectors stay, so the way back is the same"
+        )
+    if failed:
         sys.exit(EXIT_PARTLY)
 
 

@@ -269,6 +269,10 @@ class Settings(BaseModel):
     embedder: Literal["onnx", "sentence-transformers"] = Field(
         default="onnx", description="Engine of the embedding model."
     )
+    embedding_model: str = Field(
+        default="all-MiniLM-L6-v2",
+        description="Name of the embedding model in `manifest.toml`. Run `reindex` before a switch; vectors of two models are never compared.",
+    )
     embedding_threads: int = Field(
         default=0, ge=0, description="Threads of one forward pass; 0 takes the machine's cores."
     )

@@ -203,6 +203,9 @@ class EntryStore(Protocol):
     async def scan_vectors(self, *, embedding_model: str, after_id: int, limit: int) -> list[VectorRow]:
         """All such vectors by ascending entry id, a page at a time, to build an index."""
 
+    async def without_vector(self, *, embedding_model: str, after_id: int, limit: int) -> list[tuple[int, str]]:
+        """Id and prompt of entries in service that have a vector, but none of that model; by id."""
+
     async def purge(self, predicate: PurgePredicate, *, by: Act | None = None) -> Purged:
         """Deletes what matches and files the predicate, so that generations in flight are refused too. Durable.
 

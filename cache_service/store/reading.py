@@ -91,6 +91,18 @@ async def scan_vectors(connection: AsyncConnection, model_id: str, after_id: int
         after_id = rows[-1].entry_id
 
 
+async def without_vector(
+    connection: AsyncConnection, model_id: str, after_id: int, limit: int
+) -> list[tuple[int, str]]:
+    """A page of live entries that can be found by meaning, but not by that model."""
+    has = sa.exists().where(vectors.c.entry_id == entries.c.id, vectors.c.model_id == model_id)
+    statement = sa.select(entries.c.id, entries.c.prompt).where(
+        entries.c.id > after_id, entries.c.state == LIVE, entries.c.exact_only.is_(False), ~has
+    )
+    found = await connection.execute(statement.order_by(entries.c.id).limit(limit))
+    return [(entry_id, prompt) for entry_id, prompt in found]
+
+
 async def readable_blob(connection: AsyncConnection, sha256: str, namespace: str, now: float) -> Output | None:
     """An output with that blob, of an entry of the namespace that is live and not expired."""
     statement = (

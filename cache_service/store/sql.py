@@ -165,6 +165,10 @@ class SqlEntryStore:
         """One statement."""
         return await self._database.read(lambda c: reading.scan_vectors(c, embedding_model, after_id, limit))
 
+    async def without_vector(self, *, embedding_model: str, after_id: int, limit: int) -> list[tuple[int, str]]:
+        """One statement."""
+        return await self._database.read(lambda c: reading.without_vector(c, embedding_model, after_id, limit))
+
     async def purge(self, predicate: PurgePredicate, *, by: Act | None = None) -> Purged:
         """One transaction; by similarity the vectors are read before it begins."""
         if predicate.empty:
