@@ -30,6 +30,8 @@ _NAMES: tuple[tuple[str, Dimension, LevelName], ...] = (
 )
 EXACT = 0.02
 """How far `reset` may be from the bucket's own arithmetic; the figures are rounded."""
+SLIDES = 50.0
+"""Seconds. A sliding minute is empty a minute after the last call; a calendar minute that has counted something ends sooner."""
 FINEST = 0.005
 """Seconds to which a bucket's durations are told."""
 
@@ -39,13 +41,17 @@ Owner: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """One limit. bucket: `used` is the level of a leaky bucket, else what a window has counted. level: whose it is."""
+    """One limit. bucket: `used` is the level of a leaky bucket, else what a window has counted. level: whose it is.
+
+    sliding: that window is the minute before the answer, as far as one can see.
+    """
 
     dimension: Dimension
     limit: float
     used: float
     bucket: bool
     level: LevelName = "organization"
+    sliding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,8 @@ def _state(headers: Mapping[str, str], name: str, dimension: Dimension, level: L
         if dimension != "requests":
             return None
         dimension = "requests_per_day"
-    return LimitState(dimension, limit, limit - remaining, bucket, level)
+    sliding = not bucket and period == MINUTE and reset >= SLIDES
+    return LimitState(dimension, limit, limit - remaining, bucket, level, sliding)
 
 
 def _number(text: str) -> float | None:

@@ -21,6 +21,8 @@ from cache_service.upstream.base import Cost
 
 LOWER_TURN = 10
 """Of so many calls that go, one is of a lower priority, if any waits."""
+PASSED = 0.9
+"""Of the work that was ahead of a call, so much may pass it; the rest of 1 is for what comes in large pieces."""
 NONE = Cost(0, 0, 0)
 
 
@@ -72,7 +74,7 @@ class Line(Generic[Waiter]):
             at = bisect.bisect(self._line, _head_order(waiter), key=_head_order)
         else:
             at = self._place(waiter)
-            waiter.credit = self.ahead(at)
+            waiter.credit = _part(self.ahead(at))
             for passed in self._passed(at, waiter):
                 passed.credit = _less(passed.credit, waiter.cost)
         self._line.insert(at, waiter)
@@ -183,6 +185,10 @@ def total(waiting: list[Waiter]) -> Cost:
         images += cost.images
         tokens += cost.tokens
     return Cost(requests=requests, images=images, tokens=tokens)
+
+
+def _part(work: Cost) -> Cost:
+    return Cost(int(work.requests * PASSED), int(work.images * PASSED), int(work.tokens * PASSED))
 
 
 def _more(one: Cost, other: Cost) -> Cost:

@@ -46,21 +46,23 @@ OTHERS_WEIGHT = 0.3
 """Of the newest answer in what others take of a window."""
 OTHERS_FORGOTTEN = 120.0
 """Seconds after which what was known of them says nothing any more."""
-NOBODY = 0.5
-"""Units; less is what an average keeps of others who have long gone."""
+NOBODY = 0.01
+"""Of the limit, or half a unit; less is what an average keeps of others who have long gone."""
 MOST_OTHERS = 0.8
 """Of the limit: so much is left to them at most."""
 WARY, MOST_WARY = 1.0, 3.0
 """Standard deviations that are left to others beyond what they usually take: at first, and at most."""
-MORE_WARY, LESS_WARY = 0.25, 0.003
-"""By refusal that they explain, and by admission: in balance at one refusal in eighty."""
+MORE_WARY, LESS_WARY = 0.25, 0.15
+"""By refusal that they explain, and by a limit's worth of admissions: in balance at three refusals in five such minutes."""
+EASE = 0.96
+"""Of the interval, for calls larger than the burst: the window holds their limit, and two brakes at one rate would waste 1 % of it."""
 USUAL = 0.05
 """Weight of the last call in what a call usually takes."""
 ERRS = 0.02
 """Weight of the last call in how far estimates are off."""
 CAUTION, MOST_CAUTION = 1.5, 3.0
 """Standard deviations that the window keeps free for estimates that turn out to have been too low; the least and the most."""
-MORE_CAUTION = 0.25
+MORE_CAUTION = 0.3
 LESS_CAUTION = 0.0008
 """By refusal that such an estimate explains, and by admission: in balance at three refusals in a thousand admissions."""
 EXPLAINED = 3.0
@@ -112,6 +114,7 @@ class Meter:
         self._caution = CAUTION
         self._others, self._others_spread, self._others_at = 0.0, 0.0, float("-inf")  # in a window that isn't ours
         self._wary = WARY
+        self._bucket_at = float("-inf")  # when an answer told a bucket's level
         self._error = 0.0  # mean square of the estimates' relative errors
         self._level = 0.0  # of the mirror, at `_level_at`
         self._level_at = float("-inf")
@@ -131,6 +134,7 @@ class Meter:
         self.interval = (period + self._guard) / self.capacity
         self.burst = 1.0 + self._guard / self.interval
         self._leak = self.capacity / period
+        self._nobody = max(0.5, NOBODY * limit)
         # a day isn't held by its window: that only says for how long a row is worth keeping
         self._window = (period if self._period <= MINUTE else MINUTE) + self._guard
 
@@ -156,7 +160,7 @@ class Meter:
 
     def charge(self, dimension: Dimension, units: int, now: float, pace: float = 1.0) -> Charge:
         """Takes the units at `now`, whether they were allowed or not. pace: a further factor of the pacing, up to 1."""
-        interval = self.interval / (self.factor * pace)
+        interval = self.interval / (self.factor * pace) * (EASE if units > self.burst else 1.0)
         self._usual += (units - self._usual) * (USUAL if self._usual else 1.0)
         self._next = max(self._next, now) + units * interval
         self._drain(now)
@@ -229,6 +233,7 @@ class Meter:
         isn't taken a second time. A sample of an earlier call than the last one's says nothing new, and nothing lowers
         the level: the answer may be 90 s old. actual: what the call took, by the upstream's count.
         """
+        self._bucket_at = now
         if charge.at <= self._sampled_at:
             return
         self._sampled_at = charge.at
@@ -244,13 +249,15 @@ class Meter:
 
         What exceeds our own count at both ends, and what may be wrong with that, others took.
         """
+        if self._error or now <= self._bucket_at + OTHERS_FORGOTTEN:
+            return  # our own count isn't exact, or a full bucket looks alike
         if charge.at > self._sampled_at:
             self._sampled_at = charge.at
             self._forget(now)
             self._note_others(used - max(charge.sent + actual - charge.units, self._sent), now)
 
     def _note_others(self, units: float, now: float) -> None:
-        seen = max(0.0, units - EXPLAINED * math.sqrt(max(0.0, self._doubt)))
+        seen = max(0.0, units)
         weight = 1.0 if now > self._others_at + OTHERS_FORGOTTEN else OTHERS_WEIGHT
         off = seen - self._others
         self._others += weight * off
@@ -259,7 +266,7 @@ class Meter:
 
     def crowded(self, used: float | None, now: float) -> bool:
         """Whether others who are known to use the limit may be all there is to a refusal. Then more is left to them."""
-        if used is None or self._others < NOBODY or now > self._others_at + OTHERS_FORGOTTEN:
+        if used is None or self._others < self._nobody or now > self._others_at + OTHERS_FORGOTTEN:
             return False
         self._forget(now)
         self._note_others(used - self._sent, now)
@@ -289,7 +296,7 @@ class Meter:
         """A call was admitted."""
         self.factor = min(1.0, self.factor + share)
         self._caution = max(CAUTION, self._caution - LESS_CAUTION)
-        self._wary = max(0.0, self._wary - LESS_WARY)
+        self._wary = max(0.0, self._wary - LESS_WARY / self.capacity)
 
     def absorb(self, other: Meter, now: float) -> None:
         """Both meters counted one and the same limit: together they hold what each of them has sent."""
@@ -316,7 +323,7 @@ class Meter:
         if self._error:
             margin = self._caution * math.sqrt(max(0.0, self._doubt) + self._error * units * units)
             excess += min(margin, LARGEST_MARGIN * self.capacity, self.capacity - units)
-        if self._others >= NOBODY and now <= self._others_at + OTHERS_FORGOTTEN:
+        if self._others >= self._nobody and now <= self._others_at + OTHERS_FORGOTTEN:
             theirs = self._others + self._wary * math.sqrt(self._others_spread)
             excess += min(theirs, MOST_OTHERS * self.capacity, self.capacity - units)
         if excess <= 0:

@@ -197,8 +197,11 @@ class RateLimit:
         for charge in reservation:
             known = self.meters.get(state.dimension)
             if charge.dimension == state.dimension and charge.meter is known and abs(known.limit - state.limit) < 1:
-                observe = charge.meter.observe_sample if state.bucket else charge.meter.observe_window
-                observe(charge, spent(actual, charge.dimension), state.used, now)
+                units = spent(actual, charge.dimension)
+                if state.bucket:
+                    charge.meter.observe_sample(charge, units, state.used, now)
+                elif state.sliding:
+                    charge.meter.observe_window(charge, units, state.used, now)
 
     def absorb(self, other: RateLimit, now: float) -> None:
         """Both were one and the same pool: from now on this one counts for both, under the smaller limits."""

@@ -526,7 +526,7 @@ async def test_calls_go_in_the_order_of_priority_deadline_and_arrival() -> None:
         go("first", deadline=400.0), go("second", deadline=400.0), go("urgent", priority=1, deadline=600.0),
     ]  # fmt: skip
     await asyncio.gather(*waiting)
-    assert order == ["urgent", "next", "first", "late", "second", "bulk"]  # late came second: one may pass it
+    assert order == ["urgent", "next", "late", "first", "second", "bulk"]  # there are too few to pass
 
 
 @virtual
@@ -553,7 +553,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_before_waiting() -> None
     with pytest.raises(CapacityExceeded) as refused:
         await body_of(upstream, image(deadline=11.0))
     assert virtual_now() == 0.0
-    assert refused.value.retry_after == pytest.approx(24.1, abs=0.6)  # nobody is passed by who comes second
+    assert refused.value.retry_after == pytest.approx(35.7, abs=0.6)  # there are too few to pass more than one
     await asyncio.gather(*waiting)
     assert virtual_now() == pytest.approx(4 * 12.05, abs=0.3)
     with pytest.raises(CapacityExceeded):

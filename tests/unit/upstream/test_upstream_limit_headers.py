@@ -86,3 +86,10 @@ def test_a_buckets_period_is_found_from_any_use_of_any_limit(limit: int, share: 
     if reset and used * DAY / limit > 0.05:
         assert reset[0].dimension == ("requests" if period == MINUTE else "requests_per_day")
         assert period_of(limit, used, used * period / limit) == (period, used < limit)
+
+
+@pytest.mark.parametrize(("reset", "sliding"), [("59.2s", True), ("30s", False)])
+def test_a_sliding_minute_is_told_from_a_calendar_minute(reset: str, sliding: bool) -> None:
+    """The one is empty a minute after the last call, the other when it ends."""
+    (state,) = read_told(headers("requests", 50, 5, reset)).limits
+    assert (state.bucket, state.sliding) == (False, sliding)

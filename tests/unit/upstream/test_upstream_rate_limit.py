@@ -13,6 +13,7 @@ from cache_service.upstream.limit_headers import LimitState
 from cache_service.upstream.meter import (
     CUT,
     DAY,
+    EASE,
     GRAIN,
     GUARD,
     LEAST_FACTOR,
@@ -88,7 +89,7 @@ def test_the_scarcest_dimension_decides() -> None:
         rate.reserve(IMAGE, 0.0)
     verdict = rate.decide(IMAGE, 0.0)
     assert isinstance(verdict, Wait)
-    assert verdict.until == pytest.approx(6.0, abs=0.3)
+    assert verdict.until == pytest.approx(6.0 * EASE, abs=0.3)
 
 
 def test_more_pictures_than_a_minute_allows_never_fit() -> None:
@@ -166,7 +167,7 @@ def test_estimates_that_are_off_either_way_cost_none_of_the_rate(errors: list[fl
         used = round(1_000 * (1 + error))
         charge = meter.charge("tokens", 1_000, now)
         settle((charge,), Cost(1, 0, used), now)
-        assert meter._next - now == pytest.approx(used * meter.interval)
+        assert meter._next - now == pytest.approx(used * meter.interval * EASE)
         now = meter._next
 
 
