@@ -38,9 +38,9 @@ GRAIN = 0.05
 """Calls this close together share one row of the window, so that it has at most some 1,200 rows."""
 ROUNDING = 1e-6
 """A time this close counts as reached: sums of floats must not send a waiter to sleep again for nothing."""
-CUT = 0.04
-REGAIN = 0.00035
-"""AIMD of the factor, by refusal and by admission: in balance at one refusal in a hundred admissions, whatever the limit is."""
+CUT = 0.03
+REGAIN = 0.0002
+"""AIMD of the factor, by refusal and by admission: in balance at two refusals in three hundred admissions, whatever the limit is."""
 LEAST_FACTOR = 0.2
 OTHERS_WEIGHT = 0.3
 """Of the newest answer in what others take of a window."""

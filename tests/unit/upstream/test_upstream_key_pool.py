@@ -321,7 +321,7 @@ def test_an_unexplained_refusal_slows_its_model_down_and_an_explained_one_does_n
     pools = KeyPools([pool(limits=Limits(images=50))])
     for at in (0.0, 2.0):
         pools.fail(taken(pools, now=at), fault(FaultKind.RATE_LIMIT, 429, refusal=text), at + 0.1, wait=1.2)
-    assert pools.use(3.0)[0].detail == "slowed to 96%"
+    assert pools.use(3.0)[0].detail == "slowed to 97%"
 
 
 def test_slow_down_paces_the_pool() -> None:
