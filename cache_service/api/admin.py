@@ -18,6 +18,7 @@ from cache_service.api.generate import refuse_unknown
 from cache_service.errors import ConfigurationError, InvalidRequest
 from cache_service.jobs.purge import PurgeRequest
 from cache_service.service import Service
+from cache_service.store.records import Act
 
 MAX_TEXT: Final = 32_000  # characters, as an image prompt
 
@@ -62,6 +63,8 @@ class AdminRoutes:
             done = await self._service.reloader.reload()
         except ConfigurationError as error:
             raise InvalidRequest(f"nothing was changed: {error}", code="invalid_settings") from error
+        act = Act(caller_of(request).client, "reload", {"changed": ", ".join(done.changed)})
+        await self._service.admin.add_act(act, count=len(done.changed))
         answer = {"changed": done.changed, "after_restart": done.after_restart}
         return Response(orjson.dumps(answer), media_type="application/json")
 

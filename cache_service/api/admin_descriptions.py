@@ -191,3 +191,48 @@ LOG_OUT: Final[Json] = {
     "responses": ok("Logged out.", None, status=204) | errors(envelope="Problem"),
     "openapi_extra": extra(PUBLIC),
 }
+CHART: Final[Json] = {
+    "operation_id": "chart",
+    "tags": _TAG,
+    "responses": ok("The chart.", {"image/svg+xml": {"schema": {"type": "string"}}})
+    | errors(401, 404, envelope="Problem"),
+    "openapi_extra": extra(
+        VIEWER,
+        parameters=[
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "schema": {"enum": ["traffic", "money", "similarities"]},
+                "description": "Which one.",
+                "example": "traffic",
+            }
+        ],
+    ),
+}
+CONSOLE_FILE: Final[Json] = {
+    "operation_id": "consoleFile",
+    "tags": ["Operation"],
+    "responses": ok(
+        "The file.",
+        {
+            kind: {"schema": {"type": "string"}}
+            for kind in ("text/javascript", "text/css", "text/html", "image/svg+xml")
+        },
+    )
+    | ok("Unchanged.", None, status=304)
+    | errors(404, envelope="Problem"),
+    "openapi_extra": extra(
+        PUBLIC,
+        parameters=[
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": "^[a-z.]+$"},
+                "description": "Of the console's scripts and style.",
+                "example": "main.js",
+            }
+        ],
+    ),
+}

@@ -18,6 +18,8 @@ from cache_service.api.admin_requests import RequestRoutes
 from cache_service.api.alerts import AlertRoutes
 from cache_service.api.batches import BatchRoutes
 from cache_service.api.blobs import BlobRoutes
+from cache_service.api.console.chart_routes import ChartRoutes
+from cache_service.api.console.pages import ConsoleRoutes
 from cache_service.api.feedback import FeedbackRoutes
 from cache_service.api.generate import GenerateRoutes
 from cache_service.api.home import HomeRoutes
@@ -37,7 +39,7 @@ def create_app(service: Service) -> FastAPI:
     # FastAPI's own pages load code from a CDN; ours are in `home`
     app = FastAPI(title="cache-service", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(Edge, service=service)
-    feedback = FeedbackRoutes(service, access)
+    feedback, console = FeedbackRoutes(service, access), ConsoleRoutes()
     routers = [
         OpenAIRoutes(service, access).router,
         GenerateRoutes(service, access).router,
@@ -54,7 +56,9 @@ def create_app(service: Service) -> FastAPI:
         AlertRoutes(service, access).router,
         MoneyRoutes(service, access).router,
         ProbeRoutes(service, access).router,
-        HomeRoutes(service, lambda: app.routes).router,
+        ChartRoutes(service, access).router,
+        console.router,
+        HomeRoutes(service, lambda: app.routes, console).router,
     ]
     for router in routers:
         app.include_router(router)

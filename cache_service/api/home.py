@@ -1,10 +1,9 @@
-"""`/`, `/docs` and `/openapi.json`: what this is and how to use it, for people and programs. Public; no scripts, nothing loaded."""
+"""`/` (the console), `/docs` and `/openapi.json`: what this is and how to use it, for people and programs. Public: they hold no data."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -16,16 +15,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from cache_service.api import descriptions
-from cache_service.api.reference import build_document, page, render_page, style_of_pages
+from cache_service.api.console.pages import ConsoleRoutes
+from cache_service.api.reference import build_document, render_page, style_of_pages
 from cache_service.service import Service
 
 
 class HomeRoutes:
     """routes: gives every route of the application, when the document is first asked for."""
 
-    def __init__(self, service: Service, routes: Callable[[], Sequence[BaseRoute]]) -> None:
+    def __init__(self, service: Service, routes: Callable[[], Sequence[BaseRoute]], console: ConsoleRoutes) -> None:
         self._service = service
         self._routes = routes
+        self._console = console
         self._documents: dict[bool, dict[str, Any]] = {}
         digest = base64.b64encode(hashlib.sha256(style_of_pages().encode()).digest()).decode("ascii")
         self._page_headers = {
@@ -50,7 +51,7 @@ class HomeRoutes:
         return self._documents[anonymous]
 
     async def home(self, request: Request) -> Response:
-        """Says what this is and who answers."""
+        """The console; for programs what this is and who answers."""
         simulated = self._service.upstream.simulated
         facts: dict[str, Any] = {
             "name": "cache-service",
@@ -62,18 +63,7 @@ class HomeRoutes:
         }
         if "application/json" in request.headers.get("accept", ""):
             return Response(orjson.dumps(facts), 200, {"vary": "accept"}, "application/json")
-        who = (
-            "The built-in simulator answers: no upstream is configured, and nothing is paid."
-            if simulated
-            else "A configured upstream answers what isn't stored."
-        )
-        base_url = html.escape(str(request.base_url)) + "v1"
-        body = f"""<h1>cache-service {html.escape(facts["version"])}</h1>
-<p>A semantic cache for image and chat generation. {who}</p>
-<p>Point an OpenAI client at <code>{base_url}</code>.</p>
-<ul><li><a href="/docs">Reference</a></li><li><a href="/openapi.json">OpenAPI document</a></li>
-<li><a href="/readyz">Readiness</a></li></ul>"""
-        return Response(page("cache-service", body), 200, self._page_headers, "text/html")
+        return self._console.page(request)
 
     async def docs(self, request: Request) -> Response:
         """Shows how to use it, as a page."""

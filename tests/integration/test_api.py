@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -178,6 +179,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", BATCHES + "/1"): CLIENT,
     ("DELETE", BATCHES + "/1"): CLIENT,
     ("POST", PURGE): ADMIN,
+    ("POST", "/admin/reload"): ADMIN,
     ("GET", "/admin/entries"): VIEWER,
     ("GET", "/admin/entries/1"): VIEWER,
     ("GET", "/admin/blobs/" + "0" * 64): VIEWER,
@@ -200,6 +202,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/admin/settings"): VIEWER,
     ("GET", "/admin/thresholds"): VIEWER,
     ("GET", "/admin/session"): VIEWER,
+    ("GET", "/admin/charts/traffic"): VIEWER,
+    ("GET", "/console/main.js"): PUBLIC,
     ("POST", "/admin/session"): PUBLIC,
     ("DELETE", "/admin/session"): PUBLIC,
     ("GET", "/livez"): PUBLIC,
@@ -273,6 +277,7 @@ async def test_every_route_is_in_the_matrix() -> None:
     listed = {}
     for path, operations in document["paths"].items():
         concrete = path.replace("{model}", "gpt-image-2").replace("{sha256}", "0" * 64).replace("{id}", "1")
+        concrete = concrete.replace("{name}", "traffic" if "charts" in path else "main.js")
         for method, operation in operations.items():
             clients = CLIENT if operation["security"] == [{"clientKey": []}] else PUBLIC
             listed[method.upper(), concrete] = operation.get("x-role", clients)
@@ -607,20 +612,39 @@ async def test_the_first_page_says_what_this_is(simulated: bool) -> None:
         page = await client.get("/", headers={"accept": "text/html,*/*"})
         facts = (await client.get("/", headers={"accept": JSON})).json()
     assert page.headers["content-type"].startswith("text/html")
-    assert ("simulator answers" in page.text) == simulated
     assert facts["upstream"] == ("simulator" if simulated else "configured")
     assert facts["version"]
 
 
-async def test_pages_load_nothing() -> None:
+async def test_the_reference_loads_nothing() -> None:
     """No script, no third party's code, no style but the one whose digest the policy names."""
     async with make_bench().client() as client:
-        for path in ("/", "/docs"):
-            response = await client.get(path, headers={"accept": "text/html"})
-            assert not [
-                word for word in ("<script", "<link", "src=", "onload", "@import", "url(") if word in response.text
-            ]
-            assert "style-src 'sha256-" in response.headers["content-security-policy"]
+        response = await client.get("/docs", headers={"accept": "text/html"})
+    assert not [word for word in ("<script", "<link", "src=", "onload", "@import", "url(") if word in response.text]
+    assert "style-src 'sha256-" in response.headers["content-security-policy"]
+
+
+async def test_the_console_loads_its_own_files_alone() -> None:
+    """And its policy lets it load no others; each has its type, and isn't sent again while it is the same."""
+    async with make_bench().client() as client:
+        page = await client.get("/", headers={"accept": "text/html"})
+        loaded = re.findall(r'(?:src|href)="(/console/[^"]+)"', page.text)
+        assert set(re.findall(r'(?:src|href)="([^"#]+)"', page.text)) == {*loaded, "/docs", "/openapi.json", "/readyz"}
+        script = (await client.get("/console/main.js")).text
+        loaded += [f"/console/{name}" for name in re.findall(r'from "\./([a-z]+\.js)"', script)]
+        assert len(loaded) > 8
+        for path in loaded:
+            file = await client.get(path)
+            assert file.status_code == 200
+            assert file.headers["content-type"].startswith(("text/javascript", "text/css", "image/svg+xml"))
+            assert "http://" not in file.text.replace("http://www.w3.org/2000/svg", "")
+            again = await client.get(path, headers={"if-none-match": file.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        assert (await client.get("/console/../pages.py")).status_code == 404
+        assert (await client.get("/console/nothing.js")).status_code == 404
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
 
 
 async def test_the_reference_shows_every_route_and_problem() -> None:
