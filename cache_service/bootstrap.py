@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 from pydantic import SecretStr
 
+from cache_service import config_upstreams
 from cache_service.answer import Caller
 from cache_service.budget import Budgets
 from cache_service.budget import Limits as BudgetLimits
-from cache_service.config import PROFILES, LimitPool, OrganizationLimits, Settings, masked
+from cache_service.config import PRIMARY, PROFILES, Settings, masked
+from cache_service.config_upstreams import Figures
 from cache_service.data_dir import DataDirectory
 from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError, InvalidRequest
@@ -66,7 +68,7 @@ from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
-from cache_service.providers import Provider, Providers
+from cache_service.providers import Alternative, Provider, Providers
 from cache_service.question import Mode
 from cache_service.reload import Reloader
 from cache_service.responses import Responses
@@ -87,14 +89,11 @@ from cache_service.store.spool import FileSpool
 from cache_service.store.sql import SqlEntryStore, open_store
 from cache_service.upstream.base import BatchApi, Upstream
 from cache_service.upstream.batch_api import OpenAIBatchApi
-from cache_service.upstream.caller import UpstreamCaller
+from cache_service.upstream.building import Opened, ProviderConfig, open_caller
 from cache_service.upstream.catalog import load_catalog, load_offers, packaged_catalog
 from cache_service.upstream.cost import Catalog
 from cache_service.upstream.discovery import Discovery
-from cache_service.upstream.key_pool import NamedKey, PoolConfig
 from cache_service.upstream.offers import Offers
-from cache_service.upstream.openai import OpenAITransport
-from cache_service.upstream.rate_limit import Limits
 from cache_service.verification.base import Verifier
 from cache_service.verification.rules import RulesVerifier
 
@@ -229,7 +228,8 @@ async def open_service(
         await evictor.start()
         uses = UseLog(store)
         stack.push_async_callback(uses.close)
-        upstream, batch_api = await _open_upstream(settings, stack, catalog, hook)
+        providers, batch_api = await _open_providers(settings, stack, catalog, offers, hook)
+        upstream = providers.primary.upstream
         ledger = await _open_ledger(settings, stack, store, catalog, upstream, hook)
         metrics.expect(upstream.pools(), catalog.qualities())
         metrics.collect_from(gauges)
@@ -263,7 +263,7 @@ async def open_service(
                 embed_timeout=settings.embed_timeout,
                 verify_timeout=settings.verify_timeout,
             ),
-            providers=Providers(Provider("primary", upstream)),
+            providers=providers,
             generator=generator,
             flights=flights,
             responses=Responses(blobs, catalog.usd),
@@ -330,6 +330,7 @@ async def open_service(
             store=store,
             blobs=blobs,
             upstream=upstream,
+            alternatives={one.provider.name: one.provider.upstream for one in providers.alternatives},
             purger=purger,
             feedback=feedback,
             ledger=ledger,
@@ -795,41 +796,38 @@ def _modes(settings: Settings) -> Mapping[str, Mode]:
     return {"images": settings.semantic_images, "chat": settings.semantic_chat}
 
 
-async def _open_upstream(
-    settings: Settings, stack: contextlib.AsyncExitStack, catalog: Catalog, hook: Hook
-) -> tuple[Upstream, BatchApi]:
-    """The configured upstream, or the built-in simulator where none is; and its Batch API."""
-    base_url = settings.upstream_base_url or OPENAI
-    group = hashlib.sha256(base_url.lower().encode()).hexdigest()[:16]
+async def _open_providers(
+    settings: Settings, stack: contextlib.AsyncExitStack, catalog: Catalog, offers: Offers, hook: Hook
+) -> tuple[Providers, BatchApi]:
+    """The configured upstream, or the built-in simulator where none is, with its Batch API; and the alternatives."""
+
+    def opened(config: ProviderConfig, *, simulated: bool = False) -> Opened:
+        one = open_caller(
+            config,
+            offers,
+            max_queued=settings.upstream_max_queued,
+            max_attempts=settings.upstream_max_attempts,
+            max_answer_bytes=settings.upstream_max_answer_bytes,
+            simulated=simulated,
+            hook=hook,
+        )
+        stack.push_async_callback(one.caller.aclose)
+        return one
+
+    config, name = primary_config(settings), PRIMARY
     if settings.uses_simulator:
         from cache_service.simulator.config import SimulatorConfig
         from cache_service.simulator.server import SimulatorServer
 
         simulator = SimulatorServer(SimulatorConfig(latency=settings.simulator_latency, pools=()))
-        base_url, group = await simulator.start(), SIMULATOR
+        config, name = replace(config, base_url=await simulator.start(), group=SIMULATOR), SIMULATOR
         stack.push_async_callback(simulator.stop)
         log.warning("no upstream is configured: the built-in simulator answers, nothing is paid and no picture is real")
-    pools = pool_configs(settings)
-    transport = OpenAITransport(
-        base_url,
-        connections=sum(pool.max_in_flight for pool in pools),
-        max_answer_bytes=settings.upstream_max_answer_bytes,
-    )
-    upstream = UpstreamCaller(
-        transport,
-        pools,
-        group=group,
-        simulated=settings.uses_simulator,
-        max_queued=settings.upstream_max_queued,
-        max_attempts=settings.upstream_max_attempts,
-        organizations={known.name: _limits(known) for known in settings.upstream_organizations},
-        hook=hook,
-    )
-    stack.push_async_callback(upstream.aclose)
+    primary = opened(config, simulated=settings.uses_simulator)
     admin_key = settings.upstream_admin_key
     discovery = Discovery(
-        upstream,
-        transport,
+        primary.caller,
+        primary.transport,
         clock=time.monotonic,
         wall_clock=time.time,
         admin_key=None if admin_key is None else admin_key.get_secret_value(),
@@ -837,10 +835,55 @@ async def _open_upstream(
         hook=hook,
     )
     _in_background(stack, discovery.run())
-    keys = [key for pool in pools for key in pool.keys]
-    batch_api = OpenAIBatchApi(base_url, keys, max_line_bytes=settings.upstream_max_answer_bytes)
+    keys = [key for pool in primary.pools for key in pool.keys]
+    batch_api = OpenAIBatchApi(config.base_url, keys, max_line_bytes=settings.upstream_max_answer_bytes)
     stack.push_async_callback(batch_api.aclose)
-    return upstream, batch_api
+    alternatives = [
+        Alternative(
+            Provider(one.name, opened(_alternative_config(one)).caller),
+            models=one.models,
+            drop=frozenset(one.drop),
+            operations=frozenset(one.operations),
+        )
+        for one in settings.upstream_alternatives
+    ]
+    return Providers(Provider(name, primary.caller, settings.upstream_models), alternatives), batch_api
+
+
+def primary_config(settings: Settings) -> ProviderConfig:
+    """The provider that the `upstream_*` settings describe."""
+    return ProviderConfig(
+        name="",
+        base_url=settings.upstream_base_url or OPENAI,
+        api_keys=settings.upstream_api_keys,
+        headers=settings.upstream_headers,
+        pools=settings.upstream_pools,
+        figures=Figures(
+            requests_per_minute=settings.upstream_requests_per_minute,
+            images_per_minute=settings.upstream_images_per_minute,
+            tokens_per_minute=settings.upstream_tokens_per_minute,
+            requests_per_day=settings.upstream_requests_per_day,
+        ),
+        profile=settings.upstream_profile,
+        max_in_flight=settings.upstream_max_in_flight,
+        attempt_timeout=settings.upstream_attempt_timeout,
+        organizations=settings.upstream_organizations,
+    )
+
+
+def _alternative_config(one: config_upstreams.Alternative) -> ProviderConfig:
+    return ProviderConfig(
+        name=one.name,
+        base_url=one.base_url,
+        api_keys=one.api_keys,
+        headers=one.headers,
+        pools=one.pools,
+        figures=one,
+        profile=one.profile,
+        max_in_flight=one.max_in_flight,
+        attempt_timeout=one.attempt_timeout,
+        organizations=one.organizations,
+    )
 
 
 def bounds(settings: Settings) -> Bounds:
@@ -856,45 +899,6 @@ def lifetimes(settings: Settings) -> Lifetimes:
     """How long answers stay fresh."""
     operations = {"images": settings.ttl_images, "chat": settings.ttl_chat}
     return Lifetimes(operations, dict(settings.ttl_models), settings.ttl_volatile)
-
-
-def pool_configs(settings: Settings) -> list[PoolConfig]:
-    """The limit pools: one of the keys that are set without a pool, and the configured ones; without any key, one without authorisation."""
-    own = Limits(
-        requests=settings.upstream_requests_per_minute,
-        images=settings.upstream_images_per_minute,
-        tokens=settings.upstream_tokens_per_minute,
-        requests_per_day=settings.upstream_requests_per_day,
-    )
-    slots = settings.upstream_max_in_flight
-    pools = []
-    if settings.upstream_api_keys:
-        keys = tuple(
-            NamedKey(f"key-{n}", key.get_secret_value()) for n, key in enumerate(settings.upstream_api_keys, 1)
-        )
-        pools.append(PoolConfig("default", keys, own, slots))
-    for pool in settings.upstream_pools:
-        keys = tuple(NamedKey(f"{pool.name}/key-{n}", key.get_secret_value()) for n, key in enumerate(pool.api_keys, 1))
-        pools.append(
-            PoolConfig(
-                pool.name,
-                keys,
-                _limits(pool),
-                pool.max_in_flight or slots,
-                organization=pool.organization,
-                project=pool.project,
-            )
-        )
-    return pools or [PoolConfig("default", (NamedKey("none"),), own, slots)]
-
-
-def _limits(configured: LimitPool | OrganizationLimits) -> Limits:
-    return Limits(
-        requests=configured.requests_per_minute,
-        images=configured.images_per_minute,
-        tokens=configured.tokens_per_minute,
-        requests_per_day=configured.requests_per_day,
-    )
 
 
 def _in_background(stack: contextlib.AsyncExitStack, work: Any) -> None:

@@ -11,31 +11,42 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from cache_service.config_upstreams import (
+    Alternative,
+    BaseUrl,
+    Headers,
+    LimitPool,
+    Names,
+    OrganizationLimits,
+    Secrets,
+    comma_separated,
+)
 from cache_service.errors import ConfigurationError
 
 PREFIX = "CACHE_SERVICE_"
+PRIMARY = "primary"
+"""The provider that the `upstream_*` settings describe."""
 CONFIG_VARIABLE = "CACHE_SERVICE_CONFIG"
 
 PROFILES = {"strict": 0.92, "verified": 0.85}
 """Least cosine of a candidate. Every candidate is verified under either; the lower floor finds more paraphrases."""
 
 
-def _comma_separated(value: object) -> object:
-    """Splits text at commas: "a, b" from a variable becomes ("a", "b"); lists from TOML stay."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Steps = Annotated[
-    tuple[Literal["reduced-quality", "cached-similar", "alternative-provider"], ...], BeforeValidator(_comma_separated)
+    tuple[Literal["reduced-quality", "cached-similar", "alternative-provider"], ...], BeforeValidator(comma_separated)
 ]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_comma_separated)]
 
 
 def _durations(value: object) -> object:
@@ -51,40 +62,6 @@ def _durations(value: object) -> object:
 
 
 Durations = Annotated[tuple[tuple[str, Annotated[float, Field(ge=0)]], ...], BeforeValidator(_durations)]
-
-
-class LimitPool(BaseModel):
-    """One limit pool of the upstream: an organisation's or project's limits, shared by its keys. Unset means not limited.
-
-    In TOML: `[[upstream_pools]]` with `name`, `api_keys` and any of the limits.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    api_keys: Secrets = Field(min_length=1)
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    images_per_minute: float | None = Field(default=None, gt=0)
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    requests_per_day: float | None = Field(default=None, gt=0)
-    max_in_flight: int | None = Field(default=None, gt=0)
-    organization: str | None = None
-    project: str | None = None
-
-
-class OrganizationLimits(BaseModel):
-    """An organisation's limits, shared by all pools that name it. Unset means not limited.
-
-    In TOML: `[[upstream_organizations]]` with `name` and any of the limits.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    images_per_minute: float | None = Field(default=None, gt=0)
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    requests_per_day: float | None = Field(default=None, gt=0)
 
 
 class NamespaceBound(BaseModel):
@@ -126,11 +103,18 @@ class Settings(BaseModel):
         default=None, description="Token of `/admin`; made at first start in the data directory if unset."
     )
 
-    upstream_base_url: str | None = Field(
+    upstream_base_url: BaseUrl | None = Field(
         default=None, description="Base URL of an OpenAI-compatible API, with its version: `https://…/v1`."
     )
     upstream_api_keys: Secrets = Field(
         default=(), description="API keys of the upstream, comma-separated; they share one limit pool."
+    )
+    upstream_headers: Headers = Field(
+        default_factory=dict, description="Headers sent with every call to the upstream; a table, TOML only."
+    )
+    upstream_models: dict[str, str] = Field(
+        default_factory=dict,
+        description='What the upstream calls a model (`"*"` for any other); a table, TOML only. The cache key keeps the name as asked.',
     )
     upstream_pools: tuple[LimitPool, ...] = Field(
         default=(), description="Limit pools with keys of their own; TOML only."
@@ -141,6 +125,14 @@ class Settings(BaseModel):
     upstream_admin_key: SecretStr | None = Field(
         default=None,
         description="Admin key of the upstream, with which each project's rate limits are read; never used for anything else.",
+    )
+    upstream_alternatives: tuple[Alternative, ...] = Field(
+        default=(), description="Providers for the fallback's `alternative-provider`, in that order; TOML only."
+    )
+    upstream_profile: str | None = Field(
+        default=None,
+        description="Limits by the catalog's name for them: `tier-1` to `tier-5` as the upstream publishes them, `older-1` to `older-5` "
+        "for an older table, `custom` for none. Figures that are set count instead.",
     )
     upstream_requests_per_minute: float | None = Field(
         default=None, gt=0, description="Requests a minute of the pool of `upstream_api_keys`."
@@ -154,14 +146,21 @@ class Settings(BaseModel):
     upstream_requests_per_day: float | None = Field(
         default=None, gt=0, description="Requests a day of the pool of `upstream_api_keys`."
     )
-    upstream_max_in_flight: int = Field(
-        default=64, gt=0, description="Calls in flight in one pool where the pool doesn't say."
+    upstream_max_in_flight: int | None = Field(
+        default=None,
+        gt=0,
+        description="Calls in flight in one pool where the pool doesn't say; the profile's, else 64.",
     )
     upstream_max_queued: int = Field(
         default=1000, gt=0, description="Requests that may wait for capacity; more are refused with 429."
     )
     upstream_timeout: float = Field(
         default=600.0, gt=0, description="Deadline of one generation: queueing, all attempts and the answer."
+    )
+    upstream_attempt_timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="Deadline of one call, so that a hanging upstream leaves time for a fallback; all that is left if unset.",
     )
     upstream_max_attempts: int = Field(default=3, ge=1, description="Calls made for one generation at most.")
     upstream_max_answer_bytes: int = Field(
@@ -418,23 +417,14 @@ class Settings(BaseModel):
             raise ValueError("must begin with http:// or https://")
         return value
 
-    @field_validator("upstream_base_url")
-    @classmethod
-    def _http_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        try:
-            parts = urlsplit(value)
-            readable = bool(parts.hostname) and parts.port != 0
-        except ValueError:  # brackets that don't pair, a port that is no number
-            readable = False
-        if not readable:
-            raise ValueError("must be http://HOST[:PORT]/PATH or https://…")
-        if "@" in parts.netloc or "?" in value or "#" in value:
-            raise ValueError("may hold no user name, query or fragment; keys have a setting")
-        return value.rstrip("/")
+    @model_validator(mode="after")
+    def _names_differ(self) -> Settings:
+        names = [PRIMARY, *(one.name for one in self.upstream_alternatives)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"alternatives need different names, and none may be called {PRIMARY!r}")
+        if "alternative-provider" in self.fallback and not self.upstream_alternatives:
+            raise ValueError("fallback has alternative-provider, but upstream_alternatives is empty")
+        return self
 
     @property
     def threshold(self) -> float:

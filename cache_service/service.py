@@ -53,6 +53,7 @@ class Cache(Protocol):
 class Service:
     """One running service.
 
+    upstream: the primary; alternatives: those that a fallback may turn to, by name.
     admin: the store as operators see it. keys: who may ask. requests: the last ones. inspector: looks at entries. timeline: what
     happened of late. hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
     not_ready: why nothing can be stored any more until a restart; empty while all is well. draining: the process is to stop.
@@ -81,6 +82,7 @@ class Service:
     admin_token: SecretStr
     not_ready: Callable[[], list[str]]
     announce: Callable[[str | None], None]
+    alternatives: Mapping[str, Upstream] = field(default_factory=dict)
     draining: bool = False
     stop_by: float | None = None
     generating: Callable[[], int] = lambda: 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from prometheus_client import Counter
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from cache_service.config import CONFIG_VARIABLE, PREFIX, LimitPool, NamespaceBound, OrganizationLimits, Settings
+from cache_service.config import CONFIG_VARIABLE, PREFIX, NamespaceBound, Settings
+from cache_service.config_upstreams import Alternative, LimitPool, OrganizationLimits
 from cache_service.instrumentation import alert_rules, gauges, prometheus
 from cache_service.instrumentation.alerts import PROFILES
 
@@ -46,7 +47,8 @@ def settings_page() -> str:
         "One limit pool of the upstream: an organisation's or a project's limits, shared by its keys. In the TOML file only.\n\n"
         '```toml\n[[upstream_pools]]\nname = "design-team"\napi_keys = ["sk-…", "sk-…"]\n'
         "images_per_minute = 50\ntokens_per_minute = 800000\n```\n\n"
-        "A limit that is left out isn't held; `max_in_flight` is then `upstream_max_in_flight`.\n\n"
+        "A limit that is left out is the profile's (`upstream_profile` where the pool has none), else it isn't held; `max_in_flight` is\n"
+        "then `upstream_max_in_flight`.\n\n"
     )
     bounds = (
         "## `[[namespace_bounds]]`\n\n"
@@ -58,7 +60,18 @@ def settings_page() -> str:
         "\n## `[[upstream_organizations]]`\n\n"
         "An organisation's limits, shared by all pools that name it. In the TOML file only.\n\n"
     )
-    tables = f"{pools}{_table(LimitPool, '')}{organizations}{_table(OrganizationLimits, '')}\n{bounds}{_table(NamespaceBound, '')}"
+    alternatives = (
+        "## `[[upstream_alternatives]]`\n\n"
+        "A provider that the fallback's `alternative-provider` may ask, in the order of the file. In the TOML file only.\n\n"
+        '```toml\n[[upstream_alternatives]]\nname = "second"\nbase_url = "https://images.example/v1"\napi_keys = ["…"]\n'
+        'models = { "gpt-image-2" = "their-model" }\n```\n\n'
+        "`models` is what it calls a model (`\"*\"` for any other); a model that isn't named isn't asked for there, unless there is no such\n"
+        "table. `drop` names parameters that it doesn't take. `pools` are as `[[upstream_pools]]`; the limits beside `api_keys` are of those keys.\n\n"
+    )
+    tables = (
+        f"{pools}{_table(LimitPool, '')}{organizations}{_table(OrganizationLimits, '')}\n"
+        f"{alternatives}{_table(Alternative, '')}\n{bounds}{_table(NamespaceBound, '')}"
+    )
     return f"{SETTINGS}\n{_table(Settings, PREFIX)}\n{tables}"
 
 
@@ -135,8 +148,13 @@ def _words(annotation: Any) -> list[str]:
         return [word for part in get_args(annotation) if part is not types.NoneType for word in _words(part)]
     if origin is tuple and get_origin(get_args(annotation)[0]) is tuple:
         return ["list of `name=seconds`"]
+    if origin is dict:
+        return ["table"]
+    if origin is Annotated:
+        return _words(get_args(annotation)[0])
     if origin is tuple:
-        return [f"list of {_words(get_args(annotation)[0])[0]}s"]
+        words = _words(get_args(annotation)[0])
+        return [f"list of {', '.join(words) if words[0].startswith('`') else words[0] + 's'}"]
     names = {
         int: "integer",
         float: "number",
@@ -146,6 +164,7 @@ def _words(annotation: Any) -> list[str]:
         LimitPool: "table",
         NamespaceBound: "table",
         OrganizationLimits: "table",
+        Alternative: "table",
         bool: "boolean",
     }
     return [names[annotation]]
@@ -155,7 +174,7 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if field.is_required():
         return "required"
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "–"
     if isinstance(value, tuple):
         return f"`{', '.join(map(str, value))}`"

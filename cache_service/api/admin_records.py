@@ -17,7 +17,7 @@ from cache_service.api.query import Query
 from cache_service.config import Settings, masked
 from cache_service.jobs.timeline import SPAN
 from cache_service.service import Service
-from cache_service.upstream.base import PoolUse
+from cache_service.upstream.base import PoolUse, Upstream
 
 
 class RecordRoutes:
@@ -44,11 +44,8 @@ class RecordRoutes:
                 "store": await self._service.inspector.totals(),
                 "requests_in_flight": len(self._service.in_flight),
                 "draining": self._service.draining,
-                "upstream": {
-                    "group": upstream.group,
-                    "simulated": upstream.simulated,
-                    "pools": [pool_members(pool) for pool in upstream.pools()],
-                },
+                "upstream": {"simulated": upstream.simulated, **_upstream(upstream)},
+                "alternatives": {name: _upstream(other) for name, other in self._service.alternatives.items()},
             }
         )
 
@@ -126,6 +123,10 @@ class RecordRoutes:
                 "bands": [{"similarity": similarity, **counts} for similarity, counts in sorted(bands.items())],
             }
         )
+
+
+def _upstream(upstream: Upstream) -> dict[str, Any]:
+    return {"group": upstream.group, "pools": [pool_members(pool) for pool in upstream.pools()]}
 
 
 def pool_members(pool: PoolUse) -> dict[str, Any]:

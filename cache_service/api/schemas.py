@@ -513,6 +513,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "requests_in_flight": {"type": "integer"},
             "draining": {"type": "boolean"},
             "upstream": {"type": "object"},
+            "alternatives": {"type": "object"},
         },
     },
     "Roi": {

@@ -106,7 +106,8 @@ class UpstreamCaller:
     """Calls one OpenAI-compatible API through several keys; implements `Upstream`.
 
     clock: seconds, monotonic; a call's deadline is on it. wall_clock: Unix seconds, for dates in headers.
-    attempt_timeout: seconds of one attempt, None for all that the deadline leaves. random: draws from [0, 1).
+    attempt_timeout: seconds of one attempt, None for all that the deadline leaves. secrets: beside the keys, what no client or log
+    may see (values of headers). random: draws from [0, 1).
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class UpstreamCaller:
         max_queued: int = 1000,
         max_attempts: int = 3,
         attempt_timeout: float | None = None,
+        secrets: Sequence[str] = (),
         clock: Clock = time.monotonic,
         wall_clock: Clock = time.time,
         sleep: Sleep = asyncio.sleep,
@@ -139,7 +141,7 @@ class UpstreamCaller:
         self._models: dict[str, None] = {}
         self._queue = CapacityQueue(KeyPools(pools, organizations), max_queued=max_queued, clock=clock, sleep=sleep)
         self._budget = RetryBudget()
-        self._secrets = [key.secret for pool in pools for key in pool.keys if key.secret is not None]
+        self._secrets = [key.secret for pool in pools for key in pool.keys if key.secret is not None] + list(secrets)
 
     @property
     def group(self) -> str:

@@ -26,7 +26,7 @@ from typing import TypeAlias
 from cache_service.errors import ConfigurationError
 from cache_service.upstream.base import Cost, PoolUse
 from cache_service.upstream.concurrency import Slots
-from cache_service.upstream.levels import MODELS_REMEMBERED, UNKNOWN, Level, tighter
+from cache_service.upstream.levels import MODELS_REMEMBERED, NO_FAMILIES, UNKNOWN, Families, Level, tighter
 from cache_service.upstream.limit_headers import LimitState, Owner, Told
 from cache_service.upstream.meter import DIMENSIONS
 from cache_service.upstream.rate_limit import (
@@ -67,7 +67,8 @@ class NamedKey:
 class PoolConfig:
     """One limit pool and the keys that share it.
 
-    limits: the most that is used, whatever the upstream allows. assumed: of each model until the upstream tells its own.
+    limits: the most that is used, whatever the upstream allows. assumed: of each model until the upstream tells its own;
+    families: the same of models that share their limits.
     organization: name of the configured organisation whose limits the pool shares with others. project: the upstream's id of it.
     """
 
@@ -76,6 +77,7 @@ class PoolConfig:
     limits: Limits = UNKNOWN
     max_in_flight: int = 64
     assumed: Limits = UNKNOWN
+    families: Families = NO_FAMILIES
     organization: str | None = None
     project: str | None = None
 
@@ -219,7 +221,7 @@ class KeyPools:
         self._pools = [
             _Pool(
                 config,
-                Level(config.limits, config.assumed),
+                Level(config.limits, config.assumed, config.families),
                 Slots(config.max_in_flight),
                 [_Key(key) for key in config.keys],
                 configured.get(config.organization or ""),
@@ -403,7 +405,7 @@ class KeyPools:
 
     def _told_above(self, pool: _Pool, model: str | None, states: Iterable[LimitState], learnt: RateLimit) -> None:
         """What was assumed of the project until the upstream tells its own, and was told of its organisation, counts there."""
-        if pool.config.assumed == UNKNOWN:
+        if pool.config.assumed == UNKNOWN and not pool.config.families.assumed:
             return
         assumed = pool.own.learnt(model)
         for state in states:

@@ -7,23 +7,42 @@ first refusal that says so.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from cache_service.upstream.meter import DIMENSIONS, Meter
 from cache_service.upstream.rate_limit import Limits, RateLimit
 
 UNKNOWN = Limits()
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 MODELS_REMEMBERED = 64
 """Models of which something is known. Names come from clients, so there is a bound; the oldest is forgotten."""
 
 
-class Level:
-    """limits: the most that is used, whatever the upstream allows. assumed: of each model until the upstream tells its own."""
+@dataclass(frozen=True, slots=True)
+class Families:
+    """Models that are known to share their limits. assumed: by family, until the upstream tells its own. of: the family of a model."""
 
-    def __init__(self, limits: Limits = UNKNOWN, assumed: Limits = UNKNOWN) -> None:
+    assumed: Mapping[str, Limits] = field(default_factory=dict)
+    of: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_FAMILIES = Families()
+
+
+class Level:
+    """limits: the most that is used, whatever the upstream allows. assumed: of each model until the upstream tells its own.
+
+    families: the same of models that share their limits.
+    """
+
+    def __init__(self, limits: Limits = UNKNOWN, assumed: Limits = UNKNOWN, families: Families = NO_FAMILIES) -> None:
         self.rate = RateLimit(limits)
         self._assumed = assumed
+        self._assumed_of = {_shared(family): known for family, known in families.assumed.items()}
+        self._known = {model: _shared(family) for model, family in families.of.items() if family in families.assumed}
         self._models: OrderedDict[str | None, RateLimit] = OrderedDict()
         self._families: dict[str, str] = {}
         self._told: Mapping[str, Limits] = {}
@@ -31,7 +50,8 @@ class Level:
 
     def limiters(self, model: str | None) -> list[RateLimit]:
         """What a call of that model must pass."""
-        if self._assumed is not UNKNOWN or model in self._told:
+        known_before = self._assumed is not UNKNOWN or self._family(model) in self._assumed_of
+        if known_before or model in self._told:
             return [self.rate, self.learnt(model)]
         known = self._models.get(self._family(model))
         return [self.rate] if known is None else [self.rate, known]
@@ -43,7 +63,7 @@ class Level:
         if known is None:
             while len(self._models) >= MODELS_REMEMBERED:
                 self._models.popitem(last=False)
-            known = self._models[name] = RateLimit(self._assumed)
+            known = self._models[name] = RateLimit(self._assumed_of.get(name or "", self._assumed))
             if model is not None and model in self._told:
                 known.observe_limits(self._told[model], self._told_at)
         return known
@@ -63,8 +83,8 @@ class Level:
 
     def share(self, model: str | None, family: str, now: float) -> None:
         """The model's limits are those of a family, named by the upstream."""
-        shared = f"limit {family}"  # no model has a space in its name
-        if model is None or self._families.get(model) == shared:
+        shared = _shared(family)
+        if model is None or self._family(model) == shared:
             return
         while len(self._families) >= MODELS_REMEMBERED:
             self._families.pop(next(iter(self._families)))
@@ -114,11 +134,17 @@ class Level:
         )
 
     def _family(self, model: str | None) -> str | None:
-        return model if model is None else self._families.get(model, model)
+        if model is None:
+            return None
+        return self._families.get(model) or self._known.get(_SNAPSHOT.sub("", model), model)
 
     def _learnt_rate(self) -> float | None:
         rates = [_calls_per_second(limiter.meters.values()) for limiter in self._models.values()]
         return sum(rate or 0.0 for rate in rates) if rates and all(rates) else None
+
+
+def _shared(family: str) -> str:
+    return f"limit {family}"  # no model has a space in its name
 
 
 def tighter(levels: Iterable[Level], now: float) -> dict[str, tuple[float, float]]:

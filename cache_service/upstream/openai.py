@@ -91,10 +91,17 @@ KIND_OF_ERROR: Mapping[type[Exception], FaultKind] = {
 class OpenAITransport:
     """Calls below one base URL (it holds the version: `https://…/v1`)."""
 
-    def __init__(self, base_url: str, *, connections: int, max_answer_bytes: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connections: int,
+        max_answer_bytes: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """connections: at least as many as calls can be in flight, else they would wait where nobody counts them.
 
-        Raises ConfigurationError where the base URL isn't one.
+        headers: sent with every call, beside or in place of our own. Raises ConfigurationError where the base URL isn't one.
         """
         self._base_url = _checked(base_url)
         self._max_answer_bytes = max_answer_bytes
@@ -106,6 +113,7 @@ class OpenAITransport:
                 "accept": "application/json, text/event-stream",
                 "accept-encoding": "identity",
                 "user-agent": f"cache-service/{version('cache-service')}",
+                **{name.lower(): value for name, value in (headers or {}).items()},
             },
         )
         self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
