@@ -50,8 +50,8 @@ class Level:
 
     def limiters(self, model: str | None) -> list[RateLimit]:
         """What a call of that model must pass."""
-        known_before = self._assumed is not UNKNOWN or self._family(model) in self._assumed_of
-        if known_before or model in self._told:
+        # beside a family that is limited, a model that isn't must be seen not to be: else slots follow from the family alone
+        if self._assumed is not UNKNOWN or self._assumed_of or model in self._told:
             return [self.rate, self.learnt(model)]
         known = self._models.get(self._family(model))
         return [self.rate] if known is None else [self.rate, known]
