@@ -326,3 +326,15 @@ async def test_the_primarys_map_of_models_changes_what_is_sent_and_not_the_key(o
     assert isinstance(world.upstream, Moody)
     assert world.upstream.asked[-1]["model"] == "our-deployment"
     assert world.upstream.calls[-1].model == "our-deployment"
+
+
+async def test_another_providers_answer_to_the_very_same_words_is_never_served_as_the_primarys(opened: Opened) -> None:
+    """Not even where both call the model by one name."""
+    world = await opened(Step.ALTERNATIVE_PROVIDER, alternatives=[Alternative(Provider("b", Moody("other")))])
+    mood(world)[None] = DOWN
+    theirs = await world.served(HIGH)
+    mood(world).clear()
+    ours = await world.served(HIGH)
+    assert (ours.report.decision, ours.report.fallback, ours.report.provider) == ("miss", "", "primary")
+    assert ours.report.key != theirs.report.key
+    assert pictures_of(ours) != pictures_of(theirs)
