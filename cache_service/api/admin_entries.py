@@ -60,8 +60,6 @@ class EntryRoutes:
         wanted = EntryFilter(**{**{name: getattr(wanted, name) for name in wanted.__slots__}, **given})
         prompt, least = query.text("similar_to", longest=MAX_PROMPT), query.number("similarity", most=1.0)
         if prompt is None:
-            if least is not None:
-                raise InvalidRequest("similarity needs similar_to: the prompt to compare with", param="similarity")
             found = await self._service.inspector.page(wanted, after, limit)
             following = None if found.next is None else f"{found.next.sort!r},{found.next.id}"
             return _json({"entries": [_summary(entry) for entry in found.entries], "next": following})

@@ -415,7 +415,7 @@ BAD_QUERIES = {
     ENTRIES: [
         "limit=0", "limit=501", "limit=x", "limit=-1", "limit=1&limit=2", "limit=", "lim=5", "operation=video", "after=5",
         "after=1,", "after=1.5,99999999999999999999", "older_than=-1", "older_than=1e3", "newer_than=NaN", "text=",
-        "text=%00a", "namespace=", "namespace=%00", "similarity=0.9", "similar_to=a&similarity=1.1",
+        "text=%00a", "namespace=", "namespace=%00", "similar_to=a&similarity=1.1",
         "model=" + "x" * 257, "text=" + "a+" * 65,
     ],
     f"{ENTRIES}/1": ["x=1"],
