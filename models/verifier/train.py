@@ -15,13 +15,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
 from calibrate import FLOOR, PRIOR, as_json, calibrate
+from captions import caption_pairs, exchanged_pairs
 from doubtful import doubtful
 from encoder import CrossEncoder, load_minilm
 from export import encoder_bytes, trees_bytes, write
+from focus import focus_pairs
 from mined import mined_pairs
 from orders import order_pairs
 from pairs import LEARN, Pair, read_pairs, split_of
@@ -47,6 +50,8 @@ ROUNDS = (
     ((2,), 1e-4, None),
     ((3,), 1e-4, 2100),  # of 2,741 steps; cut short for want of time
     ((4,), 1e-4, None),
+    ((5,), 1e-4, None),
+    ((6,), 8e-5, None),
 )  # lists that are read, the peak learning rate, and after how many steps a round ends before its time
 SYNTHETIC_EACH = (40_000, 40_000, 20_000)  # new ones in every epoch
 PARAPHRASES = 16_000  # edits of real paraphrases, in the last epoch
@@ -64,6 +69,34 @@ EDITED = {
 }  # edits of real prompts; the encoder's in the second epoch
 ORDERS = {"encoder": 16_000, "trees": 1500, "calibrate": 1500, "test": 1500}  # the encoder's in an epoch of their own
 ORDERS_BESIDE = ("image_prompt", "binding")  # files read in that epoch, lest they be forgotten
+FOCUS = {"encoder": 26_000, "trees": 2000, "calibrate": 2500, "test": 1500}  # what a question asks about its topic
+CAPTIONS = {
+    "encoder": 26_000,
+    "trees": 2000,
+    "calibrate": 2500,
+    "test": 1500,
+}  # real captions, phrases of them reworded or changed
+EXCHANGED = {
+    "encoder": 14_000,
+    "trees": 1200,
+    "calibrate": 1500,
+    "test": 1000,
+}  # real captions in which two things change places
+AGAIN = {
+    "captions": 9000,
+    "focus": 9000,
+    "orders": 4000,
+    "made": 8000,
+}  # new ones of the kinds above, in the last epoch
+KEPT = {
+    "image_prompt": 8500,
+    "binding": 4000,
+    "lexical": 5000,
+    "question_edit": 3000,
+    "prompt_edit": 2500,
+    SYNTHETIC: 12_000,
+}
+# pairs of earlier lists that are read again beside those
 SYNTHETIC_TEST = {"trees": 8000, "calibrate": 7000, "test": 7000}
 
 
@@ -115,14 +148,20 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
         made = synthetic_pairs(split, texts, questions, words, size, SEED)
         edited = edited_pairs(split, prompts[split], words, EDITED[split], SEED)
         orders = order_pairs(split, ORDERS[split], SEED)
-        result[split] = [own + made + edited + orders]
+        captions = [pair for pair in own if pair.file == "image_prompt"]
+        late = focus_pairs(split, FOCUS[split], SEED) + caption_pairs(split, captions, CAPTIONS[split], SEED)
+        exchanged = exchanged_pairs(split, captions, EXCHANGED[split], SEED)
+        result[split] = [own + made + edited + orders + late + exchanged]
         if split == "encoder":
-            captions = [pair for pair in own if pair.file == "image_prompt"]
             paraphrases = edited_paraphrases(split, captions, words, PARAPHRASES, SEED)
             one, two, _ = SYNTHETIC_EACH
             new = (made[:one], made[one : one + two] + edited, made[one + two :] + paraphrases)
             beside = [pair for pair in own if pair.file in ORDERS_BESIDE]
-            result[split] = [_files(own), *_epochs(own, new), beside + orders]
+            earlier = [_files(own), *_epochs(own, new), beside + orders]
+            again = caption_pairs(split, captions, AGAIN["captions"], SEED + 1)
+            again += focus_pairs(split, AGAIN["focus"], SEED + 1) + order_pairs(split, AGAIN["orders"], SEED + 1)
+            again += synthetic_pairs(split, texts, questions, words, AGAIN["made"], SEED + 1)
+            result[split] = [*earlier, _kept(earlier, SEED) + late, _kept(earlier, SEED + 1) + exchanged + again]
         logger.info(
             "%s: %d pairs, %s", split, sum(map(len, result[split])), dict(Counter(p.file for p in result[split][0]))
         )
@@ -154,6 +193,16 @@ def _epochs(real: list[Pair], new: Sequence[list[Pair]]) -> list[list[Pair]]:
         chosen += [pair for number, pair in enumerate(p for p in real if p.file in LONG) if number % 2 == epoch % 2]
         epochs.append(chosen + made)
     return epochs
+
+
+def _kept(lists: list[list[Pair]], seed: int) -> list[Pair]:
+    """A share of the pairs that were read before, lest they be forgotten."""
+    random = Random(seed)
+    chosen = []
+    for file, size in KEPT.items():
+        known = list(dict.fromkeys(pair for pairs in lists for pair in pairs if pair.file == file))
+        chosen += random.sample(known, min(size, len(known)))
+    return chosen
 
 
 def encoder(pairs: dict[str, list[list[Pair]]], minilm: Path, work: Path, threads: int) -> CrossEncoder:
