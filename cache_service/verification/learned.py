@@ -1,4 +1,4 @@
-"""The learned verifier: rules veto first, then cheap trees, then the cross-encoder and the trees over everything.
+"""The learned verifier: rules veto first, then attributes that have moved, then cheap trees, then the cross-encoder and the trees over everything.
 
 What the rules call different stays different, and what they can't judge for a reason that a model can't judge either (other
 scripts, unseen text, code) stays unsure. Only where they miss a *word* or an *order* the learned stages may still say same,
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from cache_service.embedding.base import Embedding
-from cache_service.verification.base import Analysis, Open, Same, Scored, Unsure, Verdict, Verifier
+from cache_service.verification.attributes import moved_attribute
+from cache_service.verification.base import Analysis, Different, Open, Same, Scored, Unsure, Verdict, Verifier
 from cache_service.verification.difference import FEATURES, GIVEN, WordLikeness, features, route
 from cache_service.verification.trees import Trees
 
@@ -149,6 +150,8 @@ class LearnedVerifier:
         if not isinstance(verdict, Unsure) or not verdict.reason.startswith(OPEN):
             return verdict
         first, second = sorted((asked, stored), key=lambda analysis: analysis.prompt)
+        if route(first.prompt, second.prompt) != "tags" and (moved := moved_attribute(first.prompt, second.prompt)):
+            return Different(moved)
         if first.facts["pieces"] is None or second.facts["pieces"] is None:
             return verdict
         row = features(first.prompt, second.prompt, self._likeness)

@@ -38,6 +38,7 @@ from wordnet import read_wordnet
 
 from cache_service.verification.artefacts import ENCODER as ENCODER_FILE
 from cache_service.verification.artefacts import THRESHOLDS, TREES
+from cache_service.verification.attributes import moved_attribute
 from cache_service.verification.difference import FEATURES, GIVEN, ROUTES, route
 
 logger = logging.getLogger("train")
@@ -253,13 +254,31 @@ def finish(
     probability = np.where(likely >= floor, probability, 0.0)
     (found,) = pairs["calibrate"]
     verdicts = rule_verdicts(found, minilm)
+    moved = np.array(
+        [route(pair.a, pair.b) != "tags" and moved_attribute(pair.a, pair.b) is not None for pair in found]
+    )
+    verdicts = np.where(moved & (verdicts != SAME), VETO, verdicts)
     probability = np.where(verdicts == VETO, 0.0, np.where(verdicts == SAME, 1.0, probability))
     category = np.array([f"{pair.file}: {pair.category}" for pair in found])
+    made = np.array([pair.file == SYNTHETIC for pair in found])
+    phrased = np.array(
+        [pair.category.startswith("caption_") for pair in found]
+    )  # labels by table: to learn from, not to prove with
+    sure = candidate["calibrate"] & ~phrased
     chosen = {}
     for kind in ROUTES:
-        those = candidate["calibrate"] & (kinds["calibrate"] == kind)
-        chosen[kind] = calibrate(probability[those], right[those], category[those], ALLOWED[kind])
-        logger.info("%s: %s", kind, chosen[kind])
+        those = sure & (kinds["calibrate"] == kind)
+        if kind != "caption":
+            chosen[kind] = calibrate(probability[those], right[those], category[those], ALLOWED[kind])
+            logger.info("%s: %s", kind, chosen[kind])
+    # Captions last: the images' promise is kept over all their routes, and proved on real pairs alone.
+    settled = np.select(
+        [kinds["calibrate"] == kind for kind in chosen], [one.threshold for one in chosen.values()], np.nan
+    )
+    pooled = np.where(np.isnan(settled), probability, probability >= settled)
+    those = sure & ~made & (kinds["calibrate"] != "question")
+    chosen["caption"] = calibrate(pooled[those], right[those], category[those], ALLOWED["caption"])
+    logger.info("caption: %s", chosen["caption"])
     encoder_file, trees_file = encoder_bytes(model), trees_bytes(first, last)
     evidence = {
         "version": hashlib.sha256(encoder_file + trees_file).hexdigest()[:12],
