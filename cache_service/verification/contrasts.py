@@ -56,7 +56,7 @@ advantage disadvantage|pro con|benefit risk|gain lose|deposit withdraw|send rece
 zip unzip|mount unmount|follow unfollow|block unblock|mute unmute|compress decompress|serialize deserialize|freeze thaw
 input output|question answer|parent child|client server|horizontal vertical|above below|over under|north south|east west
 odd even|ascending descending|smooth rough|sharp blunt|sweet bitter|tie untie|load unload|fold unfold|pack unpack|sunrise sunset
-transparent opaque|realistic abstract|indoor outdoor|ante-meridiem pm|vertical horizontal|private public|online offline|single married
+transparent opaque|realistic abstract|indoor outdoor|ante-meridiem pm|vertical horizontal|private public|online offline|single married|pre post|pro anti|hyper hypo|macro micro|inter intra|mono stereo|multi single
 cause effect|prefix suffix|credit debit|good bad|hello goodbye|benign malignant|adult child|adult baby|polite rude|raw cook
 boil raw|single marry|conduct resist|smile frown|lengthen shorten|asset liability|supply demand|wholesale retail|guest host|sender recipient
 winner loser|singular plural|prior next|previous next|oldest newest|biggest smallest|largest smallest|highest lowest|longest shortest

@@ -66,7 +66,7 @@ async def test_thresholds_that_do_not_fit_are_refused_at_the_start(pairs: Path, 
 
 async def test_rules_alone_are_measured_and_nothing_is_written(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "thresholds.json"
-    settings = Settings(models_dir=ROOT / "models")
+    settings = Settings(models_dir=ROOT / "models", verifier="rules")
     report = await bootstrap.calibrate(settings, {"images": [pairs]}, allowed=None, keep=False, out=out)
     assert not out.exists()
     assert report.routes == {}
