@@ -103,7 +103,7 @@ def _owners(words: Sequence[str]) -> dict[str, frozenset[str]]:
 
 def _behind(words: Sequence[str], at: int) -> frozenset[str]:
     """The words behind an attribute, other attributes left out, up to what ends the phrase."""
-    run = set()
+    run: set[str] = set()
     for word in words[at + 1 :]:
         if word in ATTRIBUTES or (not run and word == "and"):
             continue
@@ -140,7 +140,7 @@ def _before(words: Sequence[str], at: int) -> frozenset[str]:
         start -= 1
     if start > 0 and words[start - 1] in _RELATIVES:
         start -= 1
-    run = set()
+    run: set[str] = set()
     while start > 0 and _of_noun(words, start - 1):
         start -= 1
         run.add(_stem(words[start]))
