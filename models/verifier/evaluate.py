@@ -19,9 +19,11 @@ from random import Random
 import numpy as np
 from doubtful import doubtful
 from encoder import load_tokenizer
+from mined import FILE as MINED
 from mined import embed
 from pairs import MEASURE, Pair, read_pairs
 from rule_verdicts import operation_of
+from synthetic import FILE as SYNTHETIC
 from train import installed_minilm
 
 from cache_service.embedding.base import Embedding
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/verifier"))
     parser.add_argument("--models-dir", type=Path, default=Path("models"))
     parser.add_argument("--each", type=int, default=1, help="measure every n-th pair only")
+    parser.add_argument("--write-pairs", type=Path, help="only write the pairs to this folder, for benchmarks/quality.py")
     arguments = parser.parse_args()
     with gzip.open(arguments.work / "pairs.json.gz", "rt", encoding="utf-8") as file:
         pairs = [pair for row in json.load(file)["test"][0] if not doubtful(pair := Pair(*row))]
@@ -61,11 +64,26 @@ def main() -> None:
         found = read_pairs(arguments.data, [name])
         Random(1).shuffle(found)
         pairs += found[:MEASURED]
+    if arguments.write_pairs:
+        write_pairs(pairs, arguments.write_pairs)
+        return
     outcomes = judge(Random(1).sample(pairs, len(pairs) // arguments.each), arguments.models_dir)
     write(outcomes, arguments.work / "outcomes.jsonl")
     print(table(outcomes, by_category=False))
     print(table(outcomes, by_category=True))
     print(reasons(outcomes))
+
+
+def write_pairs(pairs: Sequence[Pair], folder: Path) -> None:
+    """The real pairs among them as `{file}_pairs.jsonl.gz`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = defaultdict(list)
+    for pair in pairs:
+        files[pair.file].append({"a": pair.a, "b": pair.b, "same": pair.same, "category": pair.category})
+    for name, rows in files.items():
+        if name not in (SYNTHETIC, MINED):
+            with gzip.open(folder / f"{name}_pairs.jsonl.gz", "wt", encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def judge(pairs: Sequence[Pair], models_dir: Path) -> list[Outcome]:
