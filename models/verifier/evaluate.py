@@ -56,7 +56,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("data/verifier"))
     parser.add_argument("--models-dir", type=Path, default=Path("models"))
     parser.add_argument("--each", type=int, default=1, help="measure every n-th pair only")
-    parser.add_argument("--write-pairs", type=Path, help="only write the pairs to this folder, for benchmarks/quality.py")
+    parser.add_argument(
+        "--write-pairs", type=Path, help="only write the pairs to this folder, for benchmarks/quality.py"
+    )
     arguments = parser.parse_args()
     with gzip.open(arguments.work / "pairs.json.gz", "rt", encoding="utf-8") as file:
         pairs = [pair for row in json.load(file)["test"][0] if not doubtful(pair := Pair(*row))]
