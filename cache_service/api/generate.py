@@ -21,7 +21,7 @@ from cache_service.errors import InvalidRequest
 from cache_service.service import Service
 
 _WORDS: Final = ("preset", "use_case")
-"""Stand for parameters of the request; said beside it or in it, where its own count."""
+"""Stand for parameters of the request; said beside it or in it."""
 
 
 class GenerateRoutes:
@@ -90,7 +90,12 @@ def take_apart(body: Mapping[str, Any], operations: Collection[str]) -> tuple[st
             code="stream_not_supported",
         )
     words = {name: body[name] for name in _WORDS if body.get(name) is not None}
-    return operation, {**words, **request} if words else request, cache or {}
+    for name in words:
+        if request.get(name) is not None:  # one of them would go unread, whatever it says
+            raise InvalidRequest(
+                f"{name} stands beside the request and in it: say it once", param=name, code="duplicate_name"
+            )
+    return operation, {**request, **words} if words else request, cache or {}
 
 
 async def _with_report(served: Served) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Collection
 from typing import Final
@@ -16,7 +15,10 @@ MAX_NUMBER: Final = 2**63 - 1
 PAGE: Final = 50
 MAX_PAGE: Final = 500
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
-_DECIMAL: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
+MOST: Final = 1e12  # of seconds, dollars, hours: what nobody means, and far from what arithmetic can't hold
+_DECIMAL: Final = re.compile(
+    r"-?[0-9]{1,32}(\.[0-9]{1,32})?([eE][+-]?[0-9]{1,3})?"
+)  # as JSON has it (RFC 8259, section 6)
 
 
 class Query:
@@ -48,14 +50,13 @@ class Query:
         """How many rows a page has."""
         return self.integer("limit", least=1, most=MAX_PAGE) or PAGE
 
-    def number(self, name: str, *, most: float = math.inf) -> float | None:
-        """A number from 0, not in scientific notation."""
+    def number(self, name: str, *, most: float = MOST) -> float | None:
+        """A number from 0 to `most`, as JSON writes it."""
         text = self._values.get(name)
         if text is None:
             return None
-        if not _DECIMAL.fullmatch(text) or float(text) > most:
-            bound = "0 or more" if most == math.inf else f"from 0 to {most:g}"
-            raise InvalidRequest(f"{name} must be a number, {bound}", param=name)
+        if not _DECIMAL.fullmatch(text) or not 0 <= float(text) <= most:
+            raise InvalidRequest(f"{name} must be a number from 0 to {most:g}", param=name)
         return float(text)
 
     def text(self, name: str, *, longest: int = 256) -> str | None:

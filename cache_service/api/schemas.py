@@ -200,8 +200,8 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "operation": {"type": "string", "enum": ["images", "chat"]},
             "request": {"type": "object", "description": "The body of the operation's own route, without `stream`."},
             "cache": {"anyOf": [ref("CacheDirectives"), {"type": "null"}]},
-            "preset": {},
-            "use_case": {},
+            "preset": {"description": "As in the request, where it may stand instead."},
+            "use_case": {"description": "As in the request, where it may stand instead."},
         },
         "additionalProperties": False,
         "oneOf": [
@@ -215,10 +215,22 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             {"properties": {"operation": {"const": "chat"}, "request": ref("ChatRequest"), **_standing_for("chat")}},
         ],
         "not": {
-            "required": ["request"],
-            "properties": {
-                "request": {"type": "object", "required": ["stream"], "properties": {"stream": {"const": True}}}
-            },
+            "anyOf": [
+                {
+                    "required": ["request"],
+                    "properties": {"request": {"type": "object", **_given("stream", {"const": True})}},
+                },
+                *(
+                    {
+                        "required": ["request", word],
+                        "properties": {
+                            "request": {"type": "object", **_given(word, {"not": {"type": "null"}})},
+                            word: {"not": {"type": "null"}},
+                        },
+                    }
+                    for word in ("preset", "use_case")
+                ),
+            ]
         },
     },
     "GenerateResponse": {

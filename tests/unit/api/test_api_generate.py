@@ -126,3 +126,21 @@ async def test_a_preset_may_stand_beside_the_request_or_in_it(beside: bool) -> N
     async with bench.client() as client:
         assert (await client.post("/v1/generate", json=body)).status_code == 200
     assert bench.cache.asked[0].body == {"prompt": "p", "preset": "speed"}
+
+
+async def test_an_empty_word_in_the_request_does_not_hide_the_one_beside_it() -> None:
+    """`null` says nothing, there as anywhere; the word beside it is read, and judged."""
+    bench = make_bench()
+    body = {"operation": "images", "preset": "speed", "request": {"prompt": "p", "preset": None}}
+    async with bench.client() as client:
+        assert (await client.post("/v1/generate", json=body)).status_code == 200
+    assert bench.cache.asked[0].body == {"prompt": "p", "preset": "speed"}
+
+
+@pytest.mark.parametrize("word", ["preset", "use_case"])
+async def test_a_word_said_twice_is_refused_rather_than_left_unread(bench: Bench, word: str) -> None:
+    body = {"operation": "images", word: {}, "request": {"prompt": "p", word: "icon"}}
+    async with bench.client() as client:
+        refused = await client.post("/v1/generate", json=body)
+    assert (refused.status_code, refused.json()["param"]) == (400, word)
+    assert not bench.cache.asked

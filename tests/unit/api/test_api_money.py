@@ -45,7 +45,9 @@ async def test_what_the_cache_is_worth_is_told_with_its_ranges(bench: Bench) -> 
     [
         ("days=0", "days"), ("days=x", "days"), ("days=99999", "days"), ("operation=video", "operation"),
         ("wrong_share=1.5", "wrong_share"), ("running_usd_per_month=nan", "running_usd_per_month"),
-        ("one_off_usd=-1", "one_off_usd"), ("wrong_shar=0.5", "wrong_shar"),
+        ("one_off_usd=-1", "one_off_usd"), ("wrong_shar=0.5", "wrong_shar"), ("compare=null", "compare"),
+        ("compare=true&compare=false", "compare"), ("days=", "days"), ("labour_rate=", "labour_rate"),
+        ("labour_rate=1e13", "labour_rate"), ("labour_rate=1_0", "labour_rate"), ("labour_rate=1e999", "labour_rate"),
     ],
 )  # fmt: skip
 async def test_a_query_that_makes_no_sense_is_refused(bench: Bench, query: str, param: str) -> None:
