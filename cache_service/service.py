@@ -1,4 +1,4 @@
-"""What a running service consists of; `bootstrap.py` builds it, `api/` serves it, commands without a server use it directly."""
+"""What a running service consists of; `bootstrap/` builds it, `api/` serves it, commands without a server use it directly."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cache_service import bootstrap
 from cache_service.answer import Failed, Report, Result, Served
 from cache_service.bootstrap import ClientChoice
+from cache_service.bootstrap.http_client import client_key
 from cache_service.cli import app
 from cache_service.config import Settings
 from cache_service.errors import CapacityExceeded, ConfigurationError, NotCached
@@ -342,7 +343,7 @@ KEYS = ("ann:ka:one", "bob:kb", "eve:k:c:one")
     ],
 )
 def test_a_command_is_the_client_that_it_names(choice: ClientChoice, key: str) -> None:
-    chosen = bootstrap._client_key(Settings(client_keys=KEYS), choice)
+    chosen = client_key(Settings(client_keys=KEYS), choice)
     assert chosen is not None
     assert chosen.get_secret_value() == key
 
@@ -350,6 +351,6 @@ def test_a_command_is_the_client_that_it_names(choice: ClientChoice, key: str) -
 @pytest.mark.parametrize("choice", [ClientChoice("joe"), ClientChoice(namespace="two"), ClientChoice("bob", "one")])
 def test_a_client_that_is_not_configured_is_an_error_that_names_those_that_are(choice: ClientChoice) -> None:
     with pytest.raises(ConfigurationError, match=r"ann \(one\), bob \(bob\), eve \(one\)"):
-        bootstrap._client_key(Settings(client_keys=KEYS), choice)
+        client_key(Settings(client_keys=KEYS), choice)
     with pytest.raises(ConfigurationError, match="there are: none"):
-        bootstrap._client_key(Settings(), choice)
+        client_key(Settings(), choice)

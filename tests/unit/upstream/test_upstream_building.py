@@ -88,10 +88,10 @@ def test_an_alternatives_names_say_whose_they_are(tmp_path: Path) -> None:
         '[[upstream_alternatives.pools]]\nname = "a"\napi_keys = ["sk-2"]\norganization = "acme"\n'
         '[[upstream_alternatives.organizations]]\nname = "acme"\nrequests_per_minute = 1\n'
     )
-    from cache_service.bootstrap import _alternative_config
+    from cache_service.bootstrap.providers import alternative_config
 
     (one,) = configured(tmp_path, text).upstream_alternatives
-    own, a = pool_configs(_alternative_config(one), OFFERS)
+    own, a = pool_configs(alternative_config(one), OFFERS)
     assert (own.name, own.keys[0].name, own.limits.images) == ("second", "second/key-1", 9)
     assert (a.name, a.keys[0].name, a.organization) == ("second/a", "second/a/key-1", "acme")
 
