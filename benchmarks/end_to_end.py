@@ -301,7 +301,6 @@ async def service(
         ledger = Ledger(
             store,
             Budgets(BudgetLimits()),
-            group="benchmark",
             price=catalog.usd,
             estimate=catalog.estimate_request,
             hook=events.append,

@@ -94,6 +94,8 @@ class Database:
         except DRIVER_ERRORS as exc:
             kind = StoreCorrupt if _code(exc) in _CORRUPT else StoreError
             raise kind(f"reading the database failed: {_reason(exc)}") from exc
+        except UnicodeDecodeError as exc:  # the driver's own, of a text that is damaged
+            raise StoreCorrupt("reading the database failed: a text in it is no UTF-8") from exc
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Runs `work` in one durable transaction, to its end even if the caller is cancelled meanwhile.

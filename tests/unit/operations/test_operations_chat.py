@@ -69,7 +69,7 @@ def test_what_doesnt_end_in_one_user_text_is_exact_only(messages: list[dict[str,
 def test_an_answer_is_given_again_as_it_was() -> None:
     read = CHAT.read(answer())
     assert isinstance(read, Answer)
-    outputs, _ = to_outputs(read, None)
+    outputs, _ = to_outputs(read, None, lambda made: None)
     rendered = CHAT.render(read.envelope, outputs, [None])
     assert json.loads(rendered) == json.loads(answer())
     assert list(json.loads(rendered)) == list(json.loads(answer()))

@@ -91,7 +91,7 @@ def test_a_complete_answer_is_answered_again_byte_equal(kind: str) -> None:
     original = body(picture(kind, "red"), picture(kind, "blue"))
     answer = IMAGES.read(original)
     assert isinstance(answer, Answer)
-    outputs, pictures = to_outputs(answer, "req_1")
+    outputs, pictures = to_outputs(answer, "req_1", lambda made: None)
     rendered = json.loads(IMAGES.render(answer.envelope, outputs, [pictures[o.blob] for o in outputs if o.blob]))
     assert rendered == json.loads(original)
     assert list(rendered) == list(json.loads(original))
@@ -103,7 +103,7 @@ def test_a_complete_answer_is_answered_again_byte_equal(kind: str) -> None:
 def test_the_first_n_outputs_are_served_with_their_share_of_the_usage() -> None:
     answer = IMAGES.read(body(picture(colour="red"), picture(colour="blue")))
     assert isinstance(answer, Answer)
-    outputs, pictures = to_outputs(answer, None)
+    outputs, pictures = to_outputs(answer, None, lambda made: None)
     one = json.loads(IMAGES.render(answer.envelope, outputs[:1], [pictures[outputs[0].blob or ""]]))
     assert len(one["data"]) == 1
     assert one["created"] == 1700000000
