@@ -51,6 +51,7 @@ from cache_service.instrumentation.events import Event, UpstreamCalled
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.ledger import Ledger
 from cache_service.lifetime import Lifetimes
+from cache_service.providers import Provider, Providers
 from cache_service.responses import Responses
 from cache_service.semantic_cache import SemanticCache
 from cache_service.semantic_tier import SemanticTier
@@ -307,7 +308,7 @@ async def service(
             now=clock.time,
         )
         generator = Generator(
-            upstream=upstream, store=store, blobs=blobs, spool=FileSpool(folder / "spool"), follower=follower,
+            store=store, blobs=blobs, spool=FileSpool(folder / "spool"), follower=follower,
             lifetimes=Lifetimes({}, volatile=60.0), ledger=ledger, hook=events.append, embedding_model=minilm.model_id,
             now=clock.time,
         )  # fmt: skip
@@ -319,7 +320,7 @@ async def service(
                 embedder=minilm, index=index, store=store, verifier=RulesVerifier(), hook=events.append, candidates=5,
                 embed_timeout=10.0, verify_timeout=10.0,
             ),
-            upstream=upstream, generator=generator, flights=flights, responses=Responses(blobs, catalog.usd),
+            providers=Providers(Provider("primary", upstream)), generator=generator, flights=flights, responses=Responses(blobs, catalog.usd),
             hook=events.append, standing=Standing(Policy({"images": 0.01})), ledger=ledger, record=lambda hit: None,
             modes={}, threshold=0.92, generation_timeout=DEADLINE, now=clock.time, monotonic=clock.now,
         )  # fmt: skip
