@@ -66,7 +66,8 @@ clean: ## Remove what was built (not data/, where entries and pictures are)
 	rm -rf $(VENV) build dist *.egg-info models/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+# pip is what comes last into a new environment: without it an earlier attempt was broken off.
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
 			"Name another with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -74,14 +75,14 @@ $(BIN)/python:
 		echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 
 # setuptools first and from the lock, so that building the package fetches nothing of its own choice.
-$(RUN_STAMP): $(LOCK) | $(BIN)/python
+$(RUN_STAMP): $(LOCK) | $(BIN)/pip
 	@echo "Installing into $(VENV) (the first time takes some minutes) …"
 	@$(PIP_INSTALL) setuptools
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[model]'
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c '$(COMPILE)'
 	@touch $@
 
-$(DEV_STAMP): $(LOCK) | $(BIN)/python
+$(DEV_STAMP): $(LOCK) | $(BIN)/pip
 	@echo "Installing into $(VENV) with the tools of development (the first time takes some minutes) …"
 	@$(PIP_INSTALL) setuptools
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[model,dev]'

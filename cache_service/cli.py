@@ -528,7 +528,7 @@ async def _warm(
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     as_client = bootstrap.ClientChoice(client_name, namespace)
     async with bootstrap.client(settings, admin=False, choice=as_client) as client:
-        with shown(len(rows), quiet=quiet) as progress:
+        with shown(len(rows), quiet=quiet, dry_run=how["dry_run"]) as progress:
             return await warm_rows(
                 rows, client, estimate=bootstrap.estimate_usd(settings), stop=stop, progress=progress, **how
             )

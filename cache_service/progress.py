@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def shown(total: int, *, quiet: bool) -> Iterator[Callable[[WarmReport], None]]:
-    """Gives what to call after each row. quiet: shows nothing."""
+def shown(total: int, *, quiet: bool, dry_run: bool = False) -> Iterator[Callable[[WarmReport], None]]:
+    """Gives what to call after each row. quiet: shows nothing. dry_run: what is missing is counted, not generated."""
     if quiet:
         yield lambda report: None
     elif sys.stderr.isatty():
-        with _bar(total) as update:
+        with _bar(total, dry_run) as update:
             yield update
     else:
-        yield _lines(total)
+        yield _lines(total, dry_run)
 
 
 @contextlib.contextmanager
-def _bar(total: int) -> Iterator[Callable[[WarmReport], None]]:
+def _bar(total: int, dry_run: bool) -> Iterator[Callable[[WarmReport], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -44,18 +44,21 @@ def _bar(total: int) -> Iterator[Callable[[WarmReport], None]]:
         TextColumn("{task.fields[money]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("warming", total=total, money="")
-        yield lambda report: progress.update(
-            task, completed=report.done, money=f"{report.hits} hits, {report.failed} failed, {report.usd:.4f} USD"
-        )
+        task = progress.add_task("counting" if dry_run else "warming", total=total, money="")
+        yield lambda report: progress.update(task, completed=report.done, money=_counted(report, dry_run))
 
 
-def _lines(total: int) -> Callable[[WarmReport], None]:
+def _lines(total: int, dry_run: bool) -> Callable[[WarmReport], None]:
     step = max(1, total // 20)
 
     def update(report: WarmReport) -> None:
         if report.done % step == 0 or report.done == total:
-            text = f"{report.done}/{total}: {report.hits} hits, {report.generated} generated, {report.failed} failed, {report.usd:.4f} USD"
+            text = f"{report.done}/{total}: {_counted(report, dry_run)}"
             print(text, file=sys.stderr, flush=True)  # noqa: T201  a command's output
 
     return update
+
+
+def _counted(report: WarmReport, dry_run: bool) -> str:
+    generated, most = ("to generate", "at most about ") if dry_run else ("generated", "")
+    return f"{report.hits} hits, {report.generated} {generated}, {report.failed} failed, {most}{report.usd:.4f} USD"

@@ -86,5 +86,7 @@ async def restore(settings: Settings, source: Path, *, allow_damaged: bool) -> t
 
 
 def settings_digest(settings: Settings) -> str:
-    """SHA-256 of the settings without their secrets, by which a backup tells under which it was made."""
-    return hashlib.sha256(json.dumps(masked(settings), sort_keys=True).encode()).hexdigest()
+    """SHA-256 of the settings without secrets and without where the data lies, by which a backup tells under which it was made."""
+    values = masked(settings)
+    del values["data_dir"]  # a copy lies elsewhere as a rule
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -85,7 +85,7 @@ class Evictor:
     async def start(self) -> None:
         """Ranks what isn't ranked yet, after which every entry may be evicted. Raises StoreError."""
         if ranked := await self._store.rank():
-            log.info("ranked about %d entries by what they are worth keeping", ranked)
+            log.info("ranked %d entries by what they are worth keeping", ranked)
         await self._look()
 
     async def run(self, *, every: float) -> None:

@@ -25,7 +25,10 @@ _MISSES: Final = frozenset({"miss", "partial", "collapsed"})
 
 @dataclass(slots=True)
 class Span:
-    """Sums of one span. at: its beginning, Unix seconds. requests: by (operation, what became of it)."""
+    """Sums of one span. at: its beginning, Unix seconds. requests: by (operation, what became of it).
+
+    paid_usd: without what may have been paid for nothing, of which only the most that it could be is known; the ledger has it apart.
+    """
 
     at: float
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class Timeline:
         """Adds what concerns it."""
         if isinstance(event, RequestServed):
             self._count(event)
-        elif isinstance(event, UsdSpent):
+        elif isinstance(event, UsdSpent) and event.sure:
             span = self._current()
             span.saved_usd += event.usd if event.saved else 0.0
             span.paid_usd += 0.0 if event.saved else event.usd

@@ -121,18 +121,21 @@ async def rule(connection: AsyncConnection) -> str | None:
     return found
 
 
-async def rank_again(connection: AsyncConnection, after_id: int, ranking: Ranking) -> int | None:
-    """Computes a page of priorities by another rule, on no floor. The last id of the page; None at the end, which is then on record."""
+async def rank_again(connection: AsyncConnection, after_id: int, ranking: Ranking) -> tuple[int | None, int]:
+    """Computes a page of priorities by another rule, on no floor.
+
+    The page's last id, None at the end, which is then on record; and how many it holds.
+    """
     if after_id == 0:
         await connection.execute(sa.delete(floors))
     statement = sa.select(worth).where(worth.c.entry_id > after_id).order_by(worth.c.entry_id).limit(PAGE)
     rows = (await connection.execute(statement.with_for_update())).all()
     if not rows:
         await connection.execute(sa.update(counter).values(ranking=ranking.rule))
-        return None
+        return None, 0
     for row in rows:
         await _update(connection, row, _worth(row), ranking)
-    return int(rows[-1].entry_id)
+    return int(rows[-1].entry_id), len(rows)
 
 
 def blob_bytes_of(new: NewEntry) -> int:

@@ -360,10 +360,11 @@ class SqlEntryStore:
             ranked += await self._database.write(partial(keeping.adopt, entry_ids=ids, ranking=self._ranking))
         if await self._database.read(keeping.rule) == self._ranking.rule:
             return ranked
+        ranked = 0  # all of them are ranked again, also those that were counted just now
         last: int | None = 0
         while last is not None:
-            last = await self._database.write(partial(keeping.rank_again, after_id=last, ranking=self._ranking))
-            ranked += keeping.PAGE
+            last, count = await self._database.write(partial(keeping.rank_again, after_id=last, ranking=self._ranking))
+            ranked += count
         return ranked
 
     async def aclose(self) -> None:

@@ -379,6 +379,7 @@ class TestRecords:
         tell(RequestServed("images", "error", "", "x", 0, 0.5))
         tell(UsdSpent("images", 0.04, saved=False))
         tell(UsdSpent("images", 0.03, saved=True))
+        tell(UsdSpent("images", 9.00, saved=False, sure=False))  # may have been paid: no figure of what was
         (span,) = (await real.get("/admin/overview"))["spans"]
         assert (span["at"], span["paid_usd"], span["saved_usd"], span["saved_seconds"]) == (900.0, 0.04, 0.03, 7.5)
         assert {(one["answer"], one["count"]) for one in span["requests"]} == {

@@ -61,6 +61,8 @@ async def test_a_restored_copy_serves_the_same_bytes_and_is_another_database(tmp
     assert modes == {0o600}
     _, damaged = await bootstrap.restore(settings(copy), tmp_path / "backup", allow_damaged=False)
     assert damaged == []
+    assert bootstrap.settings_digest(settings(copy)) == manifest.settings, "another place isn't another setting"
+    assert bootstrap.settings_digest(settings(copy, eviction="lru")) != manifest.settings
     again, pictures = await opened(copy)
     assert await serves(again, pictures, *"abc")
     before, after = await store.position(), await again.position()

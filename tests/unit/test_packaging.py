@@ -11,7 +11,7 @@ import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copy, copytree, ignore_patterns, which
 
 import pytest
 from packaging.requirements import Requirement
@@ -147,3 +147,22 @@ def test_a_wheel_brings_its_licence_and_its_command(wheel: zipfile.Path) -> None
     info = f"cache_service-{PROJECT['version']}.dist-info"
     assert "Apache License" in wheel.joinpath(info, "licenses", "LICENSE").read_text("utf-8")
     assert "cache-service = cache_service.cli:main" in wheel.joinpath(info, "entry_points.txt").read_text("utf-8")
+
+
+@pytest.mark.skipif(which("make") is None, reason="needs make")
+def test_an_environment_whose_making_was_broken_off_is_made_again(tmp_path: Path) -> None:
+    """Ctrl-C during the first `make run` leaves a Python without pip; with pip the environment is taken as it is."""
+    for name in ("Makefile", "pyproject.toml", "setup.py", "constraints.txt"):
+        copy(ROOT / name, tmp_path)
+    begun = tmp_path / ".venv" / "bin"
+    begun.mkdir(parents=True)
+    (begun / "python").symlink_to(sys.executable)
+
+    def plan() -> str:
+        command = ["make", "--dry-run", ".venv/.installed-run"]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert "-m venv .venv" in plan()
+    (begun / "pip").touch()
+    assert "-m venv .venv" not in plan()
+    assert "pip install" in plan()
