@@ -1,6 +1,7 @@
 """Five requests with the OpenAI client, and what the cache says about each.
 
-Run `make run` in one terminal and this in another: `.venv/bin/python examples/openai_client.py`.
+Run `make run` in one terminal and this in another: `.venv/bin/python examples/openai_client.py`. It needs the OpenAI client, which
+`make setup` installs too (elsewhere: `pip install openai`).
 Another service or key: `OPENAI_BASE_URL`, `OPENAI_API_KEY`.
 """
 
