@@ -9,6 +9,7 @@
     │   ├── AuthenticationFailed    no key, or one that isn't known (401)
     │   ├── Forbidden               known, but not allowed: Host, Origin (403 or 421)
     │   ├── TooManyBatches          as many batches of the client run as may (429)
+    │   ├── BatchRunning            a batch can't be deleted before its end (409)
     │   ├── NotBegun                an item of a batch: cancelled, or its budget said stop (409)
     │   ├── NotFound                no such thing in the caller's namespace (404)
     │   └── NotCached               `only-if-cached` and nothing to serve (504)
@@ -108,6 +109,13 @@ class TooManyBatches(RequestError):
 
     status = 429
     code = "too_many_batches"
+
+
+class BatchRunning(RequestError):
+    """A batch that still runs can't be deleted: what is in flight is paid, and must be filed."""
+
+    status = 409
+    code = "batch_running"
 
 
 class NotBegun(RequestError):

@@ -37,7 +37,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,10}")
 
 
 class BatchRoutes:
-    """The three routes of batches."""
+    """The routes of batches."""
 
     def __init__(self, service: Service, access: Access, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._service = service
@@ -46,7 +46,8 @@ class BatchRoutes:
         add = self.router.add_api_route
         add(BATCHES, self.create, methods=["POST"], **descriptions.BATCH_CREATE)
         add(BATCHES + "/{id}", self.show, methods=["GET"], **descriptions.BATCH_SHOW)
-        add(BATCHES + "/{id}", self.cancel, methods=["DELETE"], **descriptions.BATCH_CANCEL)
+        add(BATCHES + "/{id}", self.delete, methods=["DELETE"], **descriptions.BATCH_DELETE)
+        add(BATCHES + "/{id}/cancel", self.cancel, methods=["POST"], **descriptions.BATCH_CANCEL)
 
     async def create(self, request: Request) -> Response:
         """Takes requests together, and streams their results as they come; `Prefer: respond-async` answers at once."""
@@ -84,8 +85,13 @@ class BatchRoutes:
         return Response(head + b',"results":[%s],"next":%d}' % (shown_results, following), media_type=JSON)
 
     async def cancel(self, request: Request) -> Response:
-        """Cancels what hasn't started; what is in flight is paid, ends and is stored. One that has ended is deleted."""
+        """Cancels what hasn't started; what is in flight is paid, ends and is stored."""
         standing = await self._service.batches.cancel(request.path_params["id"], caller_of(request))
+        return Response(orjson.dumps(shown(standing)), media_type=JSON)
+
+    async def delete(self, request: Request) -> Response:
+        """Deletes a batch that has ended, with its results; what it generated stays in the cache."""
+        standing = await self._service.batches.delete(request.path_params["id"], caller_of(request))
         return Response(orjson.dumps(shown(standing)), media_type=JSON)
 
     async def _shown(self, request: Request, batch_id: str, headers: dict[str, str], status: int = 200) -> Response:

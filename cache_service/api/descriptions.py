@@ -15,6 +15,7 @@ _TEXTS: Final[Mapping[int, str]] = {
     401: "No key, or one that isn't known.",
     403: "Another origin's web page asked.",
     404: "No such thing for this caller.",
+    409: "Not as things stand; the message says why.",
     413: "The body is too large.",
     415: "The body isn't of a type that this route takes.",
     416: "The range lies outside of the picture.",
@@ -277,11 +278,15 @@ BATCH_SHOW: Final[Json] = {
 BATCH_CANCEL: Final[Json] = {
     "operation_id": "cancelBatch",
     "tags": ["Cache"],
-    "responses": ok(
-        "Nothing more is begun, and how it stands; or how it stood, of one that had ended and is deleted.",
-        json_content(ref("Batch")),
-    )
+    "responses": ok("Nothing more is begun; how it stands, or has ended.", json_content(ref("Batch")))
     | errors(401, 404, envelope="Problem"),
+    "openapi_extra": extra(CLIENT, parameters=[_BATCH_ID]),
+}
+BATCH_DELETE: Final[Json] = {
+    "operation_id": "deleteBatch",
+    "tags": ["Cache"],
+    "responses": ok("It is gone; how it stood.", json_content(ref("Batch")))
+    | errors(401, 404, 409, envelope="Problem"),
     "openapi_extra": extra(CLIENT, parameters=[_BATCH_ID]),
 }
 _PICTURES: Final[Json] = {

@@ -104,6 +104,8 @@ TABLE: Final[Mapping[type[CacheServiceError], Problem]] = {
     MisdirectedRequest: Problem(421, "permission_error", "misdirected_request", "Misdirected request"),
     errors.NotFound: Problem(404, _REQUEST, "not_found", "Not found"),
     errors.TooManyBatches: Problem(429, "rate_limit_error", "too_many_batches", "Too many batches"),
+    # it runs for as long as it does: trying again at once is in vain
+    errors.BatchRunning: Problem(409, _REQUEST, "batch_running", "Batch running", retry=False),
     errors.NotBegun: Problem(409, _REQUEST, "not_begun", "Not begun"),
     MethodNotAllowed: Problem(405, _REQUEST, "method_not_allowed", "Method not allowed"),
     RangeNotSatisfiable: Problem(416, _REQUEST, "range_not_satisfiable", "Range not satisfiable"),

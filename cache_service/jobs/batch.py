@@ -15,7 +15,7 @@ from typing import Final
 
 from cache_service.answer import Caller
 from cache_service.batch import Batch, BatchStore, ItemResult, NewItem, Options, Tally, TooManyRunning
-from cache_service.errors import NotFound, StoreError, TooManyBatches
+from cache_service.errors import BatchRunning, NotFound, StoreError, TooManyBatches
 from cache_service.instrumentation.events import BatchesInProgress
 from cache_service.jobs.batch_run import Means, Run
 
@@ -91,18 +91,21 @@ class Batches:
         return Standing(batch, await self._store.tally(batch.number))
 
     async def cancel(self, batch_id: str, caller: Caller) -> Standing:
-        """Begins nothing more of it; what is in flight ends and is stored. One that has ended is deleted. Raises NotFound.
-
-        Returns how it stands, or stood.
-        """
-        last = await self.standing(batch_id, caller)
-        batch = last.batch
-        if batch.ended_at is not None and await self._store.delete(batch.number):
-            return last
+        """Begins nothing more of it; what is in flight ends and is stored. Idempotent; one that has ended stays as it is. Raises NotFound."""
+        batch = await self.find(batch_id, caller)
         await self._store.cancel(batch.number, at=self._ready().now())
         if batch.number in self._runs:
             self._runs[batch.number][0].stop("cancelled")
         return await self.standing(batch_id, caller)
+
+    async def delete(self, batch_id: str, caller: Caller) -> Standing:
+        """Forgets one that has ended, and gives how it stood; what was generated stays stored. Raises NotFound, BatchRunning."""
+        last = await self.standing(batch_id, caller)
+        if last.batch.ended_at is None:
+            raise BatchRunning("the batch is still running: cancel it, or wait for its end")
+        if not await self._store.delete(last.batch.number):
+            raise NotFound("there is no such batch")  # someone else was quicker
+        return last
 
     async def results(self, batch: Batch, *, after: int, limit: int = PAGE) -> list[ItemResult]:
         """The next results, as many as fit into PAGE_BYTES."""

@@ -276,7 +276,7 @@ class _Run:
         while True:
             try:
                 if self._stop.is_set() and not cancelled:
-                    await self._client.delete(place)
+                    await self._client.post(f"{place}/cancel")
                     cancelled = True
                 answer = await self._client.get(place, params={"offset": offset, "limit": PAGE})
             except httpx.TransportError:

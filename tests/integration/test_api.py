@@ -178,6 +178,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", BATCHES): CLIENT,
     ("GET", BATCHES + "/1"): CLIENT,
     ("DELETE", BATCHES + "/1"): CLIENT,
+    ("POST", BATCHES + "/1/cancel"): CLIENT,
     ("POST", PURGE): ADMIN,
     ("POST", "/admin/reload"): ADMIN,
     ("GET", "/admin/entries"): VIEWER,

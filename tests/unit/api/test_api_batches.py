@@ -194,12 +194,13 @@ async def test_another_tenants_batch_is_not_there() -> None:
         for path in (url, url + "?follow=true"):
             theirs, none = await bob.get(path), await bob.get(path.replace("batch_", "batch_0"))
             assert (theirs.status_code, theirs.content) == (none.status_code, none.content) == (404, none.content)
-        assert (await bob.delete(url)).status_code == 404
+        assert (await bob.delete(url)).status_code == (await bob.post(url + "/cancel")).status_code == 404
         await whole(ann, url)
         assert (await ann.get(url)).json()["state"] == "completed"
 
 
-async def test_cancelling_answers_how_it_stands_and_what_has_ended_is_deleted() -> None:
+async def test_cancelling_answers_how_it_stands_and_what_has_ended_can_be_deleted() -> None:
+    """Not before its end: a DELETE that succeeds leaves nothing to GET."""
     bench = make_bench()
     gate = held(bench)
     async with bench.client() as client:
@@ -207,9 +208,12 @@ async def test_cancelling_answers_how_it_stands_and_what_has_ended_is_deleted() 
         url = (await client.post(BATCHES, json=request, headers=ASYNC)).headers["location"]
         while not bench.cache.asked:  # noqa: ASYNC110
             await asyncio.sleep(0)
-        assert (await client.delete(url)).json()["state"] == "cancelling"
+        early = await client.delete(url)
+        assert (early.status_code, early.json()["code"]) == (409, "batch_running")
+        assert (await client.post(url + "/cancel")).json()["state"] == "cancelling"
         gate.set()
         *_, last = await whole(client, url)
+        assert (await client.post(url + "/cancel")).json() == last["batch"]
         again = (await client.delete(url)).json()
         assert (await client.delete(url)).status_code == (await client.get(url)).status_code == 404
     assert again == last["batch"]
