@@ -65,7 +65,12 @@ async def open_providers(
     )
     in_background(stack, discovery.run())
     keys = [key for pool in primary.pools for key in pool.keys]
-    batch_api = OpenAIBatchApi(config.base_url, keys, max_line_bytes=settings.upstream_max_answer_bytes)
+    batch_api = OpenAIBatchApi(
+        config.base_url,
+        keys,
+        max_line_bytes=settings.upstream_max_answer_bytes,
+        headers={name: value.get_secret_value() for name, value in config.headers.items()},
+    )
     stack.push_async_callback(batch_api.aclose)
     alternatives = [
         Alternative(

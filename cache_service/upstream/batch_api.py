@@ -29,7 +29,10 @@ TAG = "cache_service"
 
 
 class OpenAIBatchApi:
-    """A `BatchApi` below one base URL. keys: the first one begins batches; each batch is asked about with the key that began it."""
+    """A `BatchApi` below one base URL. keys: the first one begins batches; each batch is asked about with the key that began it.
+
+    headers: sent with every call, as with every generation; their values are kept out of errors as keys are.
+    """
 
     def __init__(
         self,
@@ -37,15 +40,18 @@ class OpenAIBatchApi:
         keys: Sequence[NamedKey],
         *,
         max_line_bytes: int,
+        headers: Mapping[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._keys = {key.name: key.secret for key in keys}
         self._first = keys[0].name
+        own = dict(headers or {})
+        self._secrets = [secret for secret in (*self._keys.values(), *own.values()) if secret]
         self._max_line_bytes = max_line_bytes
         self._client = httpx.AsyncClient(
             timeout=TIMEOUT, follow_redirects=False, trust_env=False, transport=transport,
-            headers={"accept-encoding": "identity"},
+            headers={**own, "accept-encoding": "identity"},
         )  # fmt: skip
         self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
@@ -144,7 +150,7 @@ class OpenAIBatchApi:
         return self._client.build_request(method, self._base_url + path, headers=headers, **what)
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        body = mask_secrets(body[:65_536], [secret for secret in self._keys.values() if secret])
+        body = mask_secrets(body[:65_536], self._secrets)
         if not 400 <= status <= 599:
             return UpstreamUnreachable(f"the upstream's Batch API answered {status}")
         return refused_by(status, body, transient=status in (408, 409, 429) or status >= 500)

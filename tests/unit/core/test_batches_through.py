@@ -249,6 +249,26 @@ async def test_odd_answers_of_the_batch_api_are_errors_that_tell_no_key(answer: 
     await api.aclose()
 
 
+async def test_the_headers_of_the_upstream_go_with_every_call_and_are_told_nobody() -> None:
+    """A gateway that takes generations only with its own header takes batches with it too."""
+
+    def gateway(request: httpx.Request) -> httpx.Response:
+        sent = request.headers.get("x-gateway-key")
+        assert request.headers["authorization"] == "Bearer secret-1"
+        return httpx.Response(403, json={"error": {"message": f"not allowed for {sent}"}})
+
+    api = OpenAIBatchApi(
+        "http://sim/v1", [NamedKey("k", "secret-1")], max_line_bytes=10, headers={"X-Gateway-Key": "gateway-secret-2"},
+        transport=httpx.MockTransport(gateway),
+    )  # fmt: skip
+    with pytest.raises(UpstreamRefused) as raised:
+        await api.get("batch_1", key_name="k")
+    assert b"not allowed for" in raised.value.body
+    assert b"None" not in raised.value.body, "it was sent"
+    assert b"gateway-secret-2" not in raised.value.body
+    await api.aclose()
+
+
 async def test_lines_come_whole_however_they_are_cut_and_none_is_endless(tmp_path: Path) -> None:
     class Body(httpx.AsyncByteStream):
         def __init__(self, *pieces: bytes) -> None:
