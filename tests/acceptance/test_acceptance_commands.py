@@ -135,7 +135,7 @@ def test_calibrated_thresholds_are_written_and_used(tmp_path: Path) -> None:
     ]
     pairs.write_text("\n".join(map(json.dumps, rows)))
     calibrate = ("calibrate", "--images", str(pairs), "--out", str(out))
-    rules = run(data, *calibrate)
+    rules = run(data, *calibrate, verifier="rules")
     assert (rules.returncode, out.exists(), "nothing was calibrated" in rules.stdout) == (3, False, True)
     learned = run(data, *calibrate, verifier="learned")
     assert (learned.returncode, learned.stderr) == (0, "")
