@@ -494,7 +494,10 @@ def _accept(name: str, value: Any, source: str, values: dict[str, Any], origin: 
 def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:  # of several settings together, which the message names
+            lines.append(message)
+            continue
         where = ".".join(str(part) for part in problem["loc"])
-        source = origin.get(str(problem["loc"][0]), "default") if problem["loc"] else "default"
-        lines.append(f"setting {where!r} ({source}): {problem['msg']}")
+        lines.append(f"setting {where!r} ({origin.get(str(problem['loc'][0]), 'default')}): {message}")
     return "; ".join(lines)

@@ -110,6 +110,13 @@ def test_secrets_of_headers_are_masked_where_settings_are_shown(tmp_path: Path) 
     assert "secret" not in str(masked(configured(tmp_path, text)))
 
 
+def test_settings_that_contradict_each_other_are_named_and_nothing_else_is_said(tmp_path: Path) -> None:
+    """No empty name of a setting, and no word of the library that checks them."""
+    with pytest.raises(ConfigurationError) as raised:
+        configured(tmp_path, 'fallback = ["alternative-provider"]')
+    assert str(raised.value) == "fallback has alternative-provider, but upstream_alternatives is empty"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
