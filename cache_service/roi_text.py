@@ -30,7 +30,10 @@ def lines(answer: Mapping[str, Any]) -> list[str]:
     if traffic["unpriced"]:
         rows.append(("without a known price, not counted", str(traffic["unpriced"])))
     width = max(len(name) for name, _ in rows)
-    return [f"{name:{width}}  {text}" for name, text in rows] + _compared(answer.get("compared"))
+    return [f"{name:{width}}  {text}" for name, text in rows] + [
+        *_compared(answer.get("compared")),
+        *_compared(answer.get("compared_providers") or None),
+    ]
 
 
 def _compared(compared: list[dict[str, Any]] | None) -> list[str]:
@@ -45,7 +48,10 @@ def _compared(compared: list[dict[str, Any]] | None) -> list[str]:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return f"{row['operation']:6} {row['model']}"
+    if "model" in row:
+        return f"{row['operation']:6} {row['model']}"
+    without = f" ({row['unpriced']} without a price)" if row["unpriced"] else ""
+    return f"{row['operation']:6} {row['provider']}{without}"
 
 
 def _range(value: Mapping[str, float], shown: Any) -> str:

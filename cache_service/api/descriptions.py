@@ -426,7 +426,9 @@ ROI: Final[Json] = {
             _DAYS,
             _query("operation", {"enum": ["images", "chat"]}, "Of one operation alone."),
             _query(
-                "compare", {"enum": ["true", "false"]}, "Also price the same traffic by every model of the catalog."
+                "compare",
+                {"enum": ["true", "false"]},
+                "Also price the same traffic by every model of the catalog, and every provider configured.",
             ),
             _query("wrong_answer_usd", _USD, "What one wrong answer costs; 0 by default."),
             _query("wrong_share", _SHARE, "Share of semantic hits that are wrong; by default what feedback says."),

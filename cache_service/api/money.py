@@ -44,6 +44,8 @@ class MoneyRoutes:
         answer: dict[str, Any] = roi.as_json()
         if query.choice("compare", ("true", "false")) == "true":
             answer["compared"] = [asdict(one) for one in await accounts.compare(days, operation=operation)]
+            by_provider = await accounts.compare_providers(days, operation=operation)
+            answer["compared_providers"] = [asdict(one) for one in by_provider]
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def spending(self, request: Request) -> Response:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cache_service.answer import Caller
 from cache_service.budget import Budgets
 from cache_service.budget import Limits as BudgetLimits
-from cache_service.config import Settings
+from cache_service.config import PRIMARY, Settings
 from cache_service.feedback import Policy, Standing
 from cache_service.instrumentation.events import Hook
 from cache_service.jobs.accounts import Accounts
@@ -19,6 +20,7 @@ from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.request_log import RequestLog
 from cache_service.jobs.use_log import UseLog
+from cache_service.providers import ANY_MODEL
 from cache_service.store.entry import Kind, Sum
 from cache_service.store.sql import SqlEntryStore
 from cache_service.upstream.base import Upstream
@@ -115,4 +117,24 @@ def accounts(settings: Settings, store: SqlEntryStore, catalog: Catalog, ledger:
         allowed={"images": settings.wrong_hits_images, "chat": settings.wrong_hits_chat},
         budgets=ledger.budgets,
         flush=ledger.flush,
+        providers=_names_of_models(settings),
     )
+
+
+def _names_of_models(settings: Settings) -> dict[str, Callable[[str, str], str | None]]:
+    """What each provider calls a model; by the provider's name, the primary first."""
+
+    def named(
+        models: Mapping[str, str], operations: Collection[str], *, others: bool
+    ) -> Callable[[str, str], str | None]:
+        def name(operation: str, model: str) -> str | None:
+            if operations and operation not in operations:
+                return None
+            return models.get(model) or models.get(ANY_MODEL) or (model if others else None)
+
+        return name
+
+    found = {PRIMARY: named(settings.upstream_models, (), others=True)}
+    for one in settings.upstream_alternatives:
+        found[one.name] = named(one.models, one.operations, others=not one.models)
+    return found

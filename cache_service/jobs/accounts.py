@@ -38,8 +38,26 @@ class Priced:
     cached_usd: float
 
 
+@dataclass(frozen=True, slots=True)
+class PricedBy:
+    """The same traffic, had one provider made it, each answer by what that provider calls the model. USD.
+
+    unpriced: answers of either sum that it doesn't offer, or whose price there nobody knows; they are in neither.
+    """
+
+    provider: str
+    operation: str
+    uncached_usd: float
+    cached_usd: float
+    unpriced: int
+
+
+Named: TypeAlias = Callable[[str, str], str | None]
+"""(operation, model) → what a provider calls that model; None where it doesn't offer it."""
+
+
 class Accounts:
-    """Reads the ledger. models: that `compare` prices, by operation; allowed: share of semantic hits that may be wrong, by operation."""
+    """Reads the ledger. providers: those that `compare_providers` prices, by name. models: that `compare` prices, by operation; allowed: share of semantic hits that may be wrong, by operation."""
 
     def __init__(
         self,
@@ -50,6 +68,7 @@ class Accounts:
         allowed: Mapping[str, float],
         budgets: Callable[[], Sequence[Use]],
         flush: Callable[[], Any],
+        providers: Mapping[str, Named] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._books = books
@@ -58,6 +77,7 @@ class Accounts:
         self._allowed = allowed
         self._budgets = budgets
         self._flush = flush
+        self._providers = providers or {}
         self._now = now
 
     async def roi(self, days: int, assumed: Assumptions, *, operation: str | None = None) -> Roi:
@@ -79,6 +99,18 @@ class Accounts:
                 if uncached is not None and cached is not None and (uncached or made):
                     found.append(Priced(model, kind, uncached, cached))
         return sorted(found, key=lambda one: (one.operation, one.uncached_usd, one.model))
+
+    async def compare_providers(self, days: int, *, operation: str | None = None) -> list[PricedBy]:
+        """What the same answers would have cost at each configured provider, in the order configured. Raises StoreError."""
+        rows = await self._rows(days, operation)
+        found = []
+        for name, named in self._providers.items():
+            for kind in sorted({row.kind.operation for row in rows}):
+                made = {row: value for row, value in rows.items() if row.kind.operation == kind}
+                uncached, missing = self._priced_by(named, made, roi.PAID | roi.EXACT | roi.SEMANTIC)
+                cached, _ = self._priced_by(named, made, roi.PAID)
+                found.append(PricedBy(name, kind, uncached, cached, missing))
+        return found
 
     async def spending(self, days: int) -> dict[str, Any]:
         """What was spent and saved by day, client and model, and the budgets as they stand. Raises StoreError."""
@@ -120,6 +152,16 @@ class Accounts:
                     return None
                 total += usd
         return total
+
+    def _priced_by(self, named: Named, rows: Mapping[Daily, Sum], answers: frozenset[str]) -> tuple[float, int]:
+        total, missing = 0.0, 0
+        for row, value in rows.items():
+            if row.answer in answers:
+                model = named(row.kind.operation, row.kind.model)
+                usd = None if model is None else self._price(model, row.kind, value)
+                total += usd or 0.0
+                missing += value.count if usd is None else 0
+        return total, missing
 
     async def _judged(self, since: float, operation: str | None) -> Judged:
         """The newest verdict on each pair, of hits that were served."""

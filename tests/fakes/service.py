@@ -317,6 +317,10 @@ def make_bench(
     )  # fmt: skip
     accounts = Accounts(
         Books(books, store), price=lambda model, kind, made: made.outputs * 0.5, models={"images": ["painter"]},
+        providers={
+            "primary": lambda operation, model: model,
+            "chatter": lambda operation, model: model if operation == "chat" else None,
+        },
         allowed={"images": 0.01, "chat": 0.02}, budgets=ledger.budgets, flush=ledger.flush, now=lambda: 1000.0,
     )  # fmt: skip
     alerts = AlertKeeper(counts, Thresholds(), pools=upstream.pools, budgets=ledger.budgets, now=lambda: 1000.0)

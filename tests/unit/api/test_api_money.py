@@ -38,6 +38,10 @@ async def test_what_the_cache_is_worth_is_told_with_its_ranges(bench: Bench) -> 
     assert roi["wrong_share"]["expected"] == pytest.approx((50 * 0.02 + 1) / 52)
     assert roi["saved_usd"]["low"] <= roi["saved_usd"]["expected"] <= roi["saved_usd"]["high"]
     assert roi["compared"] == [{"model": "painter", "operation": "images", "uncached_usd": 2.5, "cached_usd": 1.5}]
+    assert roi["compared_providers"] == [
+        {"provider": "primary", "operation": "images", "uncached_usd": 2.5, "cached_usd": 1.5, "unpriced": 0},
+        {"provider": "chatter", "operation": "images", "uncached_usd": 0.0, "cached_usd": 0.0, "unpriced": 5},
+    ]
 
 
 @pytest.mark.parametrize(
