@@ -104,7 +104,9 @@ def roi(
     ] = 0.0,
     failure_after: Annotated[float, typer.Option(min=0, max=1, help="Share that fails with it.")] = 0.0,
     failure_usd: Annotated[float, typer.Option(min=0, help="What a failed request costs; else a generation.")] = 0.0,
-    compare: Annotated[bool, typer.Option("--compare", help="Also price the same traffic by every model and provider.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also price the same traffic by every model and provider.")
+    ] = False,
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
