@@ -107,13 +107,13 @@ def export(models_dir: Path, model: Model, weights: Path | None = None) -> Made:
 
 def write_graph(folder: Path, target: Path) -> None:
     """Writes transformer, mean pooling and normalising as one graph with free batch size and length."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
+    # Read when the libraries are imported; bars and reports of weights that aren't used would only worry whoever runs this once.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     try:
         import torch  # here, since it takes seconds and only the export needs it
         import transformers
     except ImportError as error:
         raise EmbeddingError("making the model needs torch: install cache-service[model]") from error
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     bert = transformers.BertModel.from_pretrained(
         str(folder), add_pooling_layer=False, attn_implementation="eager", local_files_only=True
     )
