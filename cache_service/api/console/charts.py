@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -62,7 +64,7 @@ def money(spans: Sequence[Span]) -> bytes:
 
 def similarities(bands: Sequence[tuple[float, int, int, int]], threshold: float) -> bytes:
     """Semantic hits by similarity, and how they were judged. bands: (similarity, hits, right, wrong)."""
-    import pygal
+    pygal = _library()
 
     chart = pygal.Bar(**_options("Semantic hits by similarity", ("#4fb3d9", "#1a7f5a", "#c8453b")))
     chart.x_labels = [f"{band[0]:.3f}{' ◀' if band[0] <= threshold < band[0] + 0.005 else ''}" for band in bands]
@@ -84,7 +86,7 @@ def _grouped(spans: Sequence[Span]) -> list[list[Span]]:
 
 
 def _chart(kind: str, title: str, groups: Sequence[Sequence[Span]], colours: Sequence[str] = COLOURS) -> Any:
-    import pygal
+    pygal = _library()
 
     chart = getattr(pygal, kind)(**_options(title, colours))
     known = [group[0].at if group else None for group in groups]
@@ -93,7 +95,7 @@ def _chart(kind: str, title: str, groups: Sequence[Sequence[Span]], colours: Seq
 
 
 def _options(title: str, colours: Sequence[str]) -> dict[str, Any]:
-    from pygal.style import Style
+    Style = _library().style.Style  # noqa: N806 - its own name
 
     style = Style(
         background="transparent", plot_background="transparent", foreground="#333", foreground_strong="#222",
@@ -111,3 +113,11 @@ def _options(title: str, colours: Sequence[str]) -> dict[str, Any]:
 def _drawn(chart: Any) -> bytes:
     """The SVG without pygal's script, which nothing would run."""
     return _SCRIPT.sub(b"", chart.render())
+
+
+def _library() -> Any:
+    """The chart library, imported when a chart is first drawn; what it leaves in the import system, which breaks others, is taken out."""
+    pygal = importlib.import_module("pygal")
+    importlib.import_module("pygal.style")
+    sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+    return pygal
