@@ -117,34 +117,37 @@ def _behind(words: Sequence[str], at: int) -> frozenset[str]:
 
 def _before(words: Sequence[str], at: int) -> frozenset[str]:
     """The words before "that is …", "made of …" or "is …", where the attribute is said there; none where it isn't."""
-    start = at
-    while start > 0 and (words[start - 1] in ATTRIBUTES or words[start - 1] in _JOINTS):
-        start -= 1
-    behind = words[at + 1] if at + 1 < len(words) else "."
-    if start >= 2 and tuple(words[start - 2 : start]) == ("made", "of"):
+    start = _row(words, at)
+    if list(words[max(start - 2, 0) : start]) == ["made", "of"]:
         start -= 2
-        if start > 1 and words[start - 1] == "and" and words[start - 2] in ATTRIBUTES:
-            start -= 1
-            while start > 0 and (words[start - 1] in ATTRIBUTES or words[start - 1] in _JOINTS):
-                start -= 1
-    elif (
-        start < 1
-        or words[start - 1] not in _BE
-        or (
-            not _ends(behind)
-            and (start < 2 or words[start - 2] not in _RELATIVES or not behind.endswith(("ing", "ed")))
-        )
-    ):
+        if start > 1 and words[start - 1] == "and" and words[start - 2] in ATTRIBUTES:  # "that is red and made of wood"
+            start = _row(words, start - 1)
+    elif not _is_said_of(words, start, at):
         return frozenset()
-    if start > 0 and words[start - 1] in _BE:
-        start -= 1
-    if start > 0 and words[start - 1] in _RELATIVES:
-        start -= 1
+    for small in (_BE, _RELATIVES):
+        if start > 0 and words[start - 1] in small:
+            start -= 1
     run: set[str] = set()
     while start > 0 and _of_noun(words, start - 1):
         start -= 1
         run.add(_stem(words[start]))
     return frozenset(run)
+
+
+def _row(words: Sequence[str], at: int) -> int:
+    """Where the row of attributes begins that ends at `at`: "red, white and blue"."""
+    while at > 0 and (words[at - 1] in ATTRIBUTES or words[at - 1] in _JOINTS):
+        at -= 1
+    return at
+
+
+def _is_said_of(words: Sequence[str], start: int, at: int) -> bool:
+    """Whether a row of attributes from `start` to `at` stands behind "is" and before nothing that it may belong to."""
+    if start < 1 or words[start - 1] not in _BE:
+        return False
+    behind = words[at + 1] if at + 1 < len(words) else "."
+    relative = start >= 2 and words[start - 2] in _RELATIVES
+    return _ends(behind) or (relative and behind.endswith(("ing", "ed")))
 
 
 def _ends(word: str) -> bool:
