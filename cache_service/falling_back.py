@@ -97,6 +97,12 @@ class FallingBack:
                     body = there.translated(question.origin.asked.body)
                     return self._another(question, course, body, there.provider)
 
+    def stands_ready(self, question: Question, decision: Decision | None) -> bool:
+        """Whether another answer is known to be there if this upstream fails: an entry that has expired, or another provider."""
+        ways = self._ways(question) if question.course is None else question.course.left
+        expired = isinstance(decision, Miss) and decision.fallback is not None
+        return any(isinstance(way, Elsewhere) or (expired and isinstance(way, Similar)) for way in ways)
+
     def _ways(self, question: Question) -> tuple[Way, ...]:
         """All that may be tried. A stream is never answered with what is stored."""
         asked = question.asked

@@ -102,7 +102,7 @@ class Job:
 
     asked: whose prompt and parameters are sent; provider: to whom. n: outputs to make. enough: outputs that make a stored entry sufficient;
     0 generates in any case. may_store: the client didn't forbid it. deadline: on the monotonic clock. priority: a larger one goes
-    first, 0 is usual.
+    first, 0 is usual. impatient: another answer stands ready, should the upstream be failing.
     """
 
     operation: Operation
@@ -114,6 +114,7 @@ class Job:
     may_store: bool
     deadline: float
     priority: int = 0
+    impatient: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -479,7 +480,14 @@ class Generator:
 
 
 def _to_call(job: Job) -> Call:
-    return job.provider.call(job.operation, job.asked, n=job.n, deadline=job.deadline, priority=job.priority)
+    return job.provider.call(
+        job.operation,
+        job.asked,
+        n=job.n,
+        deadline=job.deadline,
+        priority=job.priority,
+        impatient=job.impatient,
+    )
 
 
 def to_outputs(

@@ -56,19 +56,19 @@ class Joining:
         return self._flights.find(question.key.exact)
 
     async def join_or_lead(
-        self, question: Question, decision: Decision, failures: int
+        self, question: Question, decision: Decision, failures: int, *, impatient: bool
     ) -> tuple[Generation[Outcome], bool]:
         """A generation in flight to follow, or a new one that this request leads (then True).
 
         Between the last look and the launch nothing waits, so that of equal requests exactly one leads. failures: generations
-        that failed before.
+        that failed before. impatient: another answer stands ready, so a failing upstream isn't waited for.
         """
         joins = not question.directives.no_cache
         if joins and isinstance(decision, Miss) and (running := self.running(question)):
             running.tags |= question.tags
             return running, False
         await self._semantic.understand(question)
-        job, generation = self._prepare(question, decision, failures)
+        job, generation = self._prepare(question, decision, failures, impatient=impatient)
         if joins:
             equal = await self._verified_equal(question) if isinstance(decision, Miss) else None
             if running := self._flights.find(generation.draft.exact_key) or equal:
@@ -128,7 +128,9 @@ class Joining:
         job, generation = self._prepare(question, decision, 0)
         return await self._generator.missing(job, generation.draft)
 
-    def _prepare(self, question: Question, decision: Decision, failures: int) -> tuple[Job, Generation[Outcome]]:
+    def _prepare(
+        self, question: Question, decision: Decision, failures: int, *, impatient: bool = False
+    ) -> tuple[Job, Generation[Outcome]]:
         """What to generate, and the entry it is to become."""
         asked, operation, key, provider = question.asked, question.operation, question.key, question.provider
         on_conflict: OnConflict = "append" if operation.accumulates else "keep"
@@ -165,7 +167,16 @@ class Joining:
         )
         may_store = not question.directives.no_store
         job = Job(
-            operation, asked, provider, missing, enough, on_conflict, may_store, question.deadline, question.priority
+            operation,
+            asked,
+            provider,
+            missing,
+            enough,
+            on_conflict,
+            may_store,
+            question.deadline,
+            question.priority,
+            impatient,
         )
         analysis = meaning.analysis if meaning is not None else None
         return job, Generation(draft, n=question.asked.n, analysis=analysis, attempt=failures)

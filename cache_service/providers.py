@@ -24,7 +24,15 @@ class Provider:
     models: Mapping[str, str] = field(default_factory=dict)
 
     def call(
-        self, operation: Operation, asked: Asked, *, n: int, deadline: float, priority: int, stream: bool = False
+        self,
+        operation: Operation,
+        asked: Asked,
+        *,
+        n: int,
+        deadline: float,
+        priority: int,
+        impatient: bool = False,
+        stream: bool = False,
     ) -> Call:
         """The call that a generation makes."""
         body = operation.forward(asked, prompt=asked.prompt, n=n)
@@ -39,6 +47,7 @@ class Provider:
             model=model,
             stream=stream,
             priority=priority,
+            impatient=impatient,
         )
 
 

@@ -150,7 +150,8 @@ class SemanticCache:
             if directives.only_if_cached:
                 return self._serving.not_cached(question, decision)
             with self._timed(question, "join"):  # 6 join, or else 7 generate, 8 store
-                generation, leads = await self._joining.join_or_lead(question, decision, failures)
+                ready = self._falling_back.stands_ready(question, decision)
+                generation, leads = await self._joining.join_or_lead(question, decision, failures, impatient=ready)
             outcome = await self._joining.outcome(generation, question)
             if self._steering.denied(question, generation.draft):
                 continue  # a client said meanwhile that it is another request's

@@ -52,6 +52,7 @@ class Streaming:
             n=asked.n,
             deadline=question.deadline,
             priority=question.priority,
+            impatient=self._falling_back.stands_ready(question, None),
             stream=True,
         )
         bill = self._ledger.open(asked, question.caller.client, asked.n, provider.upstream.group)

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -64,6 +64,8 @@ class _InFlight:
         self._stats.most_in_flight = max(self._stats.most_in_flight, self._stats.in_flight)
         try:
             await self._app(scope, receive, send)
+        except ClientDisconnect:
+            pass  # gone before its request was read: there is nobody to answer
         finally:
             self._stats.in_flight -= 1
 

@@ -30,7 +30,8 @@ class Call:
     path: below the base URL, "/images/generations". body: JSON bytes, or None for a GET.
     cost: reserved before the call. deadline: on the monotonic clock, for queueing, all attempts and the answer.
     model: chooses the pools; None where the client named none. stream: hand out pieces as they arrive.
-    priority: a larger one goes first, 0 is usual.
+    priority: a larger one goes first, 0 is usual. impatient: another answer stands ready, so while the upstream is known to fail
+    the call isn't kept waiting for it.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Call:
     stream: bool = False
     method: Literal["GET", "POST"] = "POST"
     priority: int = 0
+    impatient: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

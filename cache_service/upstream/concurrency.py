@@ -67,6 +67,11 @@ class Slots:
         """Calls that run."""
         return len(self.running)
 
+    @property
+    def in_spell(self) -> bool:
+        """Whether calls were lost one after the other, and none was answered since."""
+        return self.signs > 0
+
     def free_at(self, now: float, rate: Rate) -> float:
         """When one more call may start: `now`, a later look, or infinity where only the end of a call can tell."""
         if len(self.running) >= int(self.limit):

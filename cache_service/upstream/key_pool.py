@@ -25,7 +25,7 @@ from typing import TypeAlias
 
 from cache_service.errors import ConfigurationError
 from cache_service.upstream.base import Cost, PoolUse
-from cache_service.upstream.concurrency import Slots
+from cache_service.upstream.concurrency import LONGEST_PAUSE, Slots
 from cache_service.upstream.levels import MODELS_REMEMBERED, NO_FAMILIES, UNKNOWN, Families, Level, tighter
 from cache_service.upstream.limit_headers import LimitState, Owner, Told
 from cache_service.upstream.meter import DIMENSIONS
@@ -88,11 +88,12 @@ class PoolConfig:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a call asks of the pools. `excluded`: names of pools that it can't use any more."""
+    """What a call asks of the pools. `excluded`: names of pools that it can't use any more. `impatient`: it doesn't wait for a spell's end."""
 
     cost: Cost
     model: str | None = None
     excluded: frozenset[str] = frozenset()
+    impatient: bool = False
 
 
 @dataclass(slots=True)
@@ -121,7 +122,10 @@ class _Key:
 
 @dataclass(slots=True, eq=False)
 class _Pool:
-    """own: the project's limits. organization: those that it shares, once they are known. models_out: until when a model isn't asked for."""
+    """own: the project's limits. organization: those that it shares, once they are known. models_out: until when a model isn't asked for.
+
+    lost: how the last call was lost.
+    """
 
     config: PoolConfig
     own: Level
@@ -130,12 +134,18 @@ class _Pool:
     organization: Level | None = None
     out: _Out | None = None
     models_out: dict[str | None, float] = field(default_factory=dict)
+    lost: Fault | None = None
     merged_into: _Pool | None = None
 
     @property
     def current(self) -> _Pool:
         """The pool itself, or the one that it became a part of."""
         return self if self.merged_into is None else self.merged_into.current
+
+    @property
+    def spell(self) -> Fault | None:
+        """How calls are lost one after the other just now; None while they aren't."""
+        return self.lost if self.slots.in_spell else None
 
     @property
     def path(self) -> tuple[Level, ...]:
@@ -245,6 +255,8 @@ class KeyPools:
             verdict = self._verdict(pool, wanted, now)
             if isinstance(verdict, Never):
                 nevers.append(verdict)
+            elif isinstance(verdict, Later) and wanted.impatient and pool.spell is not None:
+                outs.append(AllOut(pool.spell, min(verdict.until, now + LONGEST_PAUSE)))
             elif isinstance(verdict, Later):
                 waits.append(verdict)
             elif pool.config.name in held:
@@ -300,6 +312,7 @@ class KeyPools:
                 for limiter in pool.limiters(model):
                     limiter.slow_down(ticket.at, now)
             case FaultKind.OVERLOADED | FaultKind.TIMEOUT | FaultKind.NOT_SENT | FaultKind.BROKEN | FaultKind.CUT:
+                pool.lost = fault
                 pause = pool.slots.lost(ticket.at, now)
                 if pause:
                     pool.own.learnt(model).hold(now + pause)
@@ -334,6 +347,11 @@ class KeyPools:
         if not starts:
             return now
         return min(starts) + drain_seconds(limiters, ahead, wanted.cost)
+
+    def spell(self, wanted: Wanted, now: float) -> Fault | None:
+        """How calls are lost in every pool that the call might use; None where one of them is well."""
+        spells = [pool.spell for pool in self._usable(wanted, now)]
+        return spells[0] if spells and all(spells) else None
 
     def projects(self) -> set[str]:
         """The upstream's ids of all projects that are known."""
@@ -508,6 +526,7 @@ def _use(pool: _Pool, now: float) -> PoolUse:
     details += [f"{key.named.name} out: {key.out.fault.code or key.out.fault.kind}" for key in out if key.out]
     slowed = min(level.slowed(now) for level in pool.path)
     details += [f"slowed to {slowed:.0%}"] if slowed < 1 else []
+    details += [f"failing: {pool.spell.detail}"] if pool.spell is not None else []
     tightest = tighter(pool.path, now)
     return PoolUse(
         name=pool.config.name,

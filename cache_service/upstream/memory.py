@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from cache_service.errors import CapacityExceeded
 from cache_service.upstream.base import PoolUse
+from cache_service.upstream.concurrency import LONGEST_PAUSE
 from cache_service.upstream.key_pool import NOTHING_TOLD, AllOut, KeyPools, Later, Ticket, Wanted
 from cache_service.upstream.limit_headers import Told
 from cache_service.upstream.line import Line, Waiting, let_pass, may_pass, smaller
@@ -53,7 +54,7 @@ class _Waiter(Waiting):
 
 
 class CallsOut(Exception):
-    """Every key that the call might use is out; `fault` says why, `wait` seconds until one is tried again."""
+    """Nothing that the call might use answers just now; `fault` says why, `wait` seconds until something is tried again."""
 
     def __init__(self, fault: Fault, wait: float) -> None:
         super().__init__(fault.detail)
@@ -92,7 +93,7 @@ class CapacityQueue:
             place.priority,
             place.deadline,
             wanted.cost,
-            (wanted.model, wanted.excluded),
+            (wanted.model, wanted.excluded, wanted.impatient),
             again,
             wanted=wanted,
             since=now,
@@ -153,7 +154,7 @@ class CapacityQueue:
         ahead = self._queue.ahead(self._queue.place_of(place.priority, place.deadline, wanted.cost))
         start = self._pools.earliest(wanted, ahead, now)
         if start > place.deadline or now >= place.deadline:
-            raise CapacityExceeded("the limit pools can't admit the call before its deadline", retry_after=start - now)
+            raise self._too_late(wanted, start, now)
         if len(self._queue) >= self._max_queued:
             raise CapacityExceeded(
                 f"{len(self._queue)} calls wait for capacity already", retry_after=max(1.0, start - now)
@@ -196,15 +197,18 @@ class CapacityQueue:
             case Ticket():
                 waiter.granted.set_result(choice)
             case Later(until=until):
-                waiter.granted.set_exception(
-                    CapacityExceeded(
-                        "the limit pools can't admit the call before its deadline", retry_after=until - now
-                    )
-                )
+                waiter.granted.set_exception(self._too_late(waiter.wanted, until, now))
             case Never(reason=reason):
                 waiter.granted.set_exception(CapacityExceeded(f"no limit pool can ever admit the call: {reason}"))
             case AllOut(fault=fault, until=until):
                 waiter.granted.set_exception(CallsOut(fault, max(0.0, until - now)))
+
+    def _too_late(self, wanted: Wanted, start: float, now: float) -> Exception:
+        """Why the call can't go in time: what the upstream said where it is failing, else that its limits are used."""
+        spell = self._pools.spell(wanted, now)
+        if spell is not None:
+            return CallsOut(spell, start - now)
+        return CapacityExceeded("the limit pools can't admit the call before its deadline", retry_after=start - now)
 
     def _capacity_changed(self) -> None:
         if self._queue:
@@ -234,8 +238,9 @@ class CapacityQueue:
         for waiter in self._queue.expired(now + ROUNDING):
             self._queue.leave(waiter)
             if not waiter.granted.done():
+                spell = self._pools.spell(waiter.wanted, now)
                 waited = f"no capacity before the deadline, after {now - waiter.since:.1f} s in the queue"
-                waiter.granted.set_exception(CapacityExceeded(waited))
+                waiter.granted.set_exception(CallsOut(spell, LONGEST_PAUSE) if spell else CapacityExceeded(waited))
 
     async def _wait(self, seconds: float) -> None:
         changed = asyncio.ensure_future(self._changed.wait())

@@ -251,6 +251,24 @@ async def test_another_provider_answers_in_its_own_words_and_partition(opened: O
     assert pictures_of(back) != pictures_of(served)
 
 
+async def test_a_call_says_that_another_answer_stands_ready_only_where_one_does(opened: Opened) -> None:
+    """A call that says so isn't kept waiting for a failing upstream; one that has nothing else to hope for is."""
+    other = Moody("other")
+    there = Alternative(Provider("b", other), operations=frozenset({"images"}))
+    world = await opened(Step.CACHED_SIMILAR, Step.ALTERNATIVE_PROVIDER, alternatives=[there])
+    chat = {"model": "m", "messages": [{"role": "user", "content": CUBE}]}
+    await world.served(chat, "chat")
+    await world.served(HIGH)
+    await world.served({**HIGH, "prompt": "declined"}, no_fallback=True)
+    world.clock["now"] += 150
+    await world.served(chat, "chat")  # there is one that has expired
+    mood(world)[None] = DOWN
+    await world.served({**HIGH, "prompt": "elsewhere"})
+    assert isinstance(world.upstream, Moody)
+    assert [call.impatient for call in world.upstream.calls] == [False, True, False, True, True]
+    assert [call.impatient for call in other.calls] == [False]  # the last of the chain
+
+
 async def test_alternatives_are_tried_in_order_and_the_primarys_error_is_told_if_none_helps(opened: Opened) -> None:
     b, c, d = Moody("b"), Moody("c"), Moody("d")
     b.mood[None] = planned({"data": []})  # a success that holds nothing

@@ -604,6 +604,59 @@ async def test_a_call_that_waits_for_a_slot_is_refused_at_its_deadline() -> None
     assert settled(upstream, transport)
 
 
+async def in_a_spell(**options: Any) -> tuple[UpstreamCaller, Scripted]:
+    """An upstream that answers nothing but 500, and a caller that has found out."""
+    transport = in_order(error(500))
+    upstream = caller(transport, **options)
+    for _ in range(10):
+        with pytest.raises(UpstreamRefused):
+            await body_of(upstream, image())
+    assert upstream.pools()[0].detail == "failing: the upstream answered 500"
+    return upstream, transport
+
+
+@virtual
+async def test_a_call_with_another_answer_at_hand_never_waits_for_a_failing_upstream() -> None:
+    """It learns at once what is wrong, and when to come again; the first one after the pause still tries."""
+    upstream, transport = await in_a_spell()
+    before, calls = virtual_now(), len(transport.calls)
+    with pytest.raises(UpstreamRefused) as refused:
+        await body_of(upstream, image(impatient=True))
+    assert virtual_now() == before
+    assert len(transport.calls) == calls
+    assert (refused.value.status, refused.value.transient) == (500, True)
+    assert refused.value.retry_after is not None
+    assert 0 < refused.value.retry_after <= 8
+    await asyncio.sleep(8)
+    with pytest.raises(UpstreamRefused):
+        await body_of(upstream, image(impatient=True))
+    assert len(transport.calls) == calls + 1  # its repeat would have had to wait
+
+
+@virtual
+async def test_a_queued_call_with_another_answer_at_hand_leaves_as_soon_as_the_upstream_is_known_to_fail() -> None:
+    transport = in_order(Made(status=500, body=b"", seconds=5))
+    upstream = caller(transport, pool("p", max_in_flight=8), max_attempts=1)
+    calls = [asyncio.ensure_future(body_of(upstream, image(impatient=True))) for _ in range(40)]
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(end, UpstreamRefused) for end in ended)
+    assert len(transport.calls) < 8 + 7  # those in flight, and those that went before it was known
+    assert virtual_now() == pytest.approx(10, abs=0.1)
+    assert settled(upstream, transport)
+
+
+@virtual
+async def test_a_failing_upstream_is_waited_for_where_nothing_else_is_at_hand_and_named_if_that_is_in_vain() -> None:
+    """Its error is the answer, not that the queue was full of calls that it never took."""
+    upstream, transport = await in_a_spell()
+    with pytest.raises(UpstreamRefused) as refused:
+        await body_of(upstream, image(deadline=virtual_now() + 2.0))
+    assert refused.value.status == 500
+    transport.script = lambda _: Made()
+    assert await body_of(upstream, image()) == Made().body
+    assert upstream.pools()[0].detail == ""
+
+
 @virtual
 async def test_a_call_larger_than_any_limit_is_refused_for_good() -> None:
     upstream = caller(in_order(Made()), pool("p", limits=Limits(images=5)))
