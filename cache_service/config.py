@@ -360,6 +360,17 @@ class Settings(BaseModel):
     max_in_flight_requests: int = Field(
         default=2000, gt=0, description="Requests being answered at once; more are refused with 503."
     )
+    max_in_flight_per_client: int = Field(
+        default=1000,
+        gt=0,
+        description="The same of one client, so that none takes all the room; more are refused with 429.",
+    )
+    max_connections: int = Field(
+        default=10_000,
+        gt=0,
+        description="Connections open at once; fewer where the process may not open so many files. The longest idle one makes room; where none "
+        "is idle, a new one is answered 503.",
+    )
     max_batch_items: int = Field(default=10_000, gt=0, description="Requests of one batch; more are refused with 413.")
     max_batch_bytes: int = Field(
         default=64 * 2**20, gt=0, description="A larger body of `POST /v1/generate/batches` is refused with 413."

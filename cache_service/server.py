@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -38,14 +40,18 @@ def run(settings: Settings, read_settings: Callable[[], Settings]) -> int:
 async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     from cache_service.api.access import refuse_open_address
     from cache_service.api.app import create_app
+    from cache_service.api.connection import Bounds, Crowd
 
     refuse_open_address(settings)  # before anything is opened
     listener = _listen(settings)
     url = _announced(settings.host, listener.getsockname()[1])
     async with open_service(settings, url=None, read_settings=read_settings) as service:
+        crowd = Crowd(_most_connections(settings), service.hook, Bounds())
         server = _Server(
             uvicorn.Config(
                 create_app(service),
+                http=crowd.protocol(),  # type: ignore[arg-type]  # it asks for a class, and calls it
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -140,6 +146,23 @@ async def _watch_storage(service: Service, server: _Server) -> None:
             log.critical("%s", "; ".join(reasons))
             server.drain()
             return
+
+
+def _most_connections(settings: Settings) -> int:
+    """As set, or half of the files that may still be opened: the other half is for the upstream, pictures and the database."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _open_files() + 2 * settings.max_connections
+    if soft < wanted:  # what a process may have without asking is often 1,024
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = max(1, (soft - _open_files()) // 2)
+    if most < settings.max_connections:
+        log.warning("only %d connections at once: the process may open no more than %d files (ulimit -n)", most, soft)
+    return min(most, settings.max_connections)
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
 def _announced(host: str, port: int) -> str:

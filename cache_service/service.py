@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from cache_service.answer import Caller, Result
 from cache_service.config import Settings
 from cache_service.decision import Directives
+from cache_service.in_flight import InFlight
 from cache_service.instrumentation.events import Hook
 from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper
@@ -87,4 +88,4 @@ class Service:
     stop_by: float | None = None
     generating: Callable[[], int] = lambda: 0
     reloader: Reloader = field(default_factory=lambda: Reloader(Settings(), Settings))
-    in_flight: set[object] = field(default_factory=set)
+    in_flight: InFlight = field(default_factory=InFlight)

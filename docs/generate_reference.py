@@ -103,6 +103,7 @@ def metrics_page() -> str:
         "stage": prometheus.STAGES,
         "tier": prometheus.TIERS,
         "cause": prometheus.CAUSES,
+        "reason (of a cut)": prometheus.CUT,
     }
     values = [
         ["label", "values"],

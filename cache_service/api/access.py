@@ -24,6 +24,7 @@ from starlette.requests import Request
 
 from cache_service.answer import Caller
 from cache_service.api.exchange import exchange_of
+from cache_service.api.problems import ClientOverloaded
 from cache_service.config import Settings
 from cache_service.errors import AuthenticationFailed, ConfigurationError, Forbidden
 from cache_service.service import Service
@@ -103,15 +104,19 @@ class Access:
         self._token = _digest(service.admin_token.get_secret_value())
 
     async def client(self, request: Request) -> None:
-        """Dependency: someone who may ask; the exchange then knows the caller. Raises AuthenticationFailed."""
-        keys = self._service.keys
+        """Dependency: someone who may ask; the exchange then knows the caller. Raises AuthenticationFailed, ClientOverloaded."""
+        keys, exchange = self._service.keys, exchange_of(request.scope)
         if keys.anonymous_allowed:
-            exchange_of(request.scope).caller = ANONYMOUS
-            return
-        holder = keys.holder(_digest_of_bearer(request))
-        if holder is None or holder.role != "client":
-            raise AuthenticationFailed("the API key is not known")
-        exchange_of(request.scope).caller = holder.caller
+            exchange.caller = ANONYMOUS
+        else:
+            holder = keys.holder(_digest_of_bearer(request))
+            if holder is None or holder.role != "client":
+                raise AuthenticationFailed("the API key is not known")
+            exchange.caller = holder.caller
+        in_flight, client = self._service.in_flight, exchange.caller.client
+        if in_flight.of(client) >= self._service.settings.max_in_flight_per_client:
+            raise ClientOverloaded
+        in_flight.claim(exchange, client)
 
     async def reader(self, request: Request) -> None:
         """Dependency: someone who may look at `/admin`. Raises AuthenticationFailed."""

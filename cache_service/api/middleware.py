@@ -2,7 +2,7 @@
 
 1. Exactly one `Host`, from the allow-list: else DNS rebinding lets a web page speak to loopback.
 2. A foreign `Origin` is refused: nobody's web page spends our money. `null` is foreign.
-3. Bounds: requests in flight (503), bytes of a body (413, by `Content-Length` before a byte is read).
+3. Bounds: requests in flight and connections (503), bytes of a body (413, by `Content-Length` before a byte is read).
 4. A request id, security headers, one log line and one event; an unexpected error becomes a 500 that says nothing of itself.
 """
 
@@ -17,6 +17,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cache_service.api.connection import CROWDED
 from cache_service.api.exchange import SCOPE_KEY, Exchange
 from cache_service.api.problems import (
     BATCHES,
@@ -62,7 +63,6 @@ class Edge:
         self._max_body = service.settings.max_body_bytes
         self._max_batch = service.settings.max_batch_bytes
         self._max_in_flight = service.settings.max_in_flight_requests
-        self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request from its first byte to its log line."""
@@ -77,7 +77,7 @@ class Edge:
         try:
             self._refuse_foreign(scope)
             if counts:
-                self._enter(exchange, generates=_begins_work(scope))
+                self._enter(exchange, scope)
             most = self._max_batch if scope["path"] == BATCHES else self._max_body
             _refuse_large(scope, most)
             await self._app(scope, _bounded(receive, most), answer)
@@ -90,9 +90,7 @@ class Edge:
             exchange.fail(error)
             await self._fail(CacheServiceError(), exchange, scope, receive, answer)
         finally:
-            if exchange in self._service.in_flight:
-                self._service.in_flight.discard(exchange)
-                self._active -= 1
+            self._service.in_flight.discard(exchange)
             self._account(scope, exchange, answer)
 
     def _refuse_foreign(self, scope: Scope) -> None:
@@ -107,13 +105,12 @@ class Edge:
             if name == b"origin" and not _same_origin(value, match[1].lower(), match[2]):
                 raise Forbidden("requests from other origins are not allowed", code="foreign_origin")
 
-    def _enter(self, exchange: Exchange, *, generates: bool) -> None:
+    def _enter(self, exchange: Exchange, scope: Scope) -> None:
         """Raises Overloaded, or Stopping: what begins while draining would be waited for, or paid and cut off."""
-        if generates and self._service.draining:
+        if self._service.draining and _begins_work(scope):
             raise Stopping
-        if self._active >= self._max_in_flight:
+        if len(self._service.in_flight) >= self._max_in_flight or CROWDED in scope.get("extensions", ()):
             raise Overloaded
-        self._active += 1
         self._service.in_flight.add(exchange)
 
     async def _fail(

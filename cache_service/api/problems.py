@@ -68,6 +68,10 @@ class Overloaded(CacheServiceError):
     """As many requests are being answered as may be."""
 
 
+class ClientOverloaded(Overloaded):
+    """As many requests of one client are being answered as may be."""
+
+
 class Stopping(Overloaded):
     """The process is to stop and begins nothing more."""
 
@@ -119,6 +123,13 @@ TABLE: Final[Mapping[type[CacheServiceError], Problem]] = {
     errors.CapacityExceeded: Problem(429, "rate_limit_error", "rate_limit_exceeded", "Capacity exceeded"),
     errors.BudgetExceeded: Problem(429, "insufficient_quota", "insufficient_quota", "Budget spent", retry=False),
     Overloaded: Problem(503, _SERVER, "overloaded", "Overloaded", "Too many requests are being answered; try again."),
+    ClientOverloaded: Problem(
+        429,
+        "rate_limit_error",
+        "too_many_in_flight",
+        "Too many at once",
+        "Too many requests of this client are being answered; try again.",
+    ),
     Stopping: Problem(503, _SERVER, "stopping", "Stopping", "The service is stopping; try again."),
     errors.EmbeddingError: Problem(
         503, _SERVER, "embedding_unavailable", "No embedding", "The embedding model can't be used at the moment."

@@ -181,6 +181,13 @@ class BatchesInProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionCut:
+    """A client's connection was ended early. reason: "late", "large_head", "malformed", "not_taken", "idle" or "crowded"."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreHeld:
     """What is stored, as of the last look: entries, and bytes of their pictures."""
 
@@ -208,6 +215,7 @@ Event: TypeAlias = (
     | StoreHeld
     | BatchItemEnded
     | BatchesInProgress
+    | ConnectionCut
 )
 Hook: TypeAlias = Callable[[Event], None]
 

@@ -21,6 +21,7 @@ from cache_service.instrumentation.events import (
     BatchesInProgress,
     BatchItemEnded,
     CandidateJudged,
+    ConnectionCut,
     EntriesRemoved,
     Event,
     FeedbackGiven,
@@ -68,6 +69,8 @@ FELL_BACK: Final = ("answered", "failed")
 JUDGEMENTS: Final = ("wrong", "right", "undone")
 MODES: Final = ("on", "shadow")
 BATCH_OUTCOMES: Final = ("hit", "generated", "failed", "skipped", "cancelled")
+CUT: Final = ("late", "large_head", "malformed", "not_taken", "idle", "crowded")
+"""Too slow a head or body; a head over its bounds; no HTTP; an answer that wasn't taken; nothing sent, or to make room; no room."""
 RECOVERED: Final = ("stored", "incomplete", "purged", "too large", "unreadable")
 ERRORS: Final = ("client", "refused", "budget", "capacity", "timeout", "upstream", "service")
 """Whose fault: the request's, the upstream's judgement of it, a budget's; then what operators answer for: no capacity before the deadline,
@@ -160,6 +163,7 @@ METRICS: Final[Mapping[str, tuple[type[Counter] | type[Gauge] | type[Histogram],
     "batch_items": (Counter, "Items of batches, by what became of them.", ("operation", "outcome")),
     "batches_in_progress": (Gauge, "Batches that run in this process.", ()),
     "recovered_generations": (Counter, "Generations of an earlier process found in the spool.", ("outcome",)),
+    "connections_cut": (Counter, "Connections of clients that were ended early, or refused.", ("reason",)),
 }
 """Name without prefix and `_total`: type, help, labels. Those of the process and of garbage collection come from the library."""
 
@@ -238,6 +242,8 @@ class PrometheusMetrics:
                 self._judged(event)
             case BatchItemEnded() | BatchesInProgress():
                 self._batch(event)
+            case ConnectionCut(reason):
+                self._of("connections_cut", _one(reason, CUT)).inc()
             case _:
                 assert_never(event)
 
@@ -371,10 +377,13 @@ class PrometheusMetrics:
             for verdict in JUDGEMENTS:
                 for mode in MODES:
                     self._of("feedback", operation, verdict, mode)
-        for cause in CAUSES:
-            self._of("entries_removed", cause)
-        for outcome in RECOVERED:
-            self._of("recovered_generations", outcome)
+        for name, words in (
+            ("entries_removed", CAUSES),
+            ("recovered_generations", RECOVERED),
+            ("connections_cut", CUT),
+        ):
+            for word in words:
+                self._of(name, word)
 
 
 _DECISION_WORDS: Final = tuple(dict.fromkeys(decision for decision, _ in DECISIONS))

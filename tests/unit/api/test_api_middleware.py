@@ -178,6 +178,32 @@ async def test_more_requests_than_may_be_in_flight_are_refused() -> None:
         assert (await client.post(IMAGES, json={"prompt": "a"})).status_code == 200
 
 
+async def test_one_client_cannot_take_all_the_room() -> None:
+    """Of its own requests only so many are answered at once; another client's go on, and its own again once one is done."""
+    bench = make_bench(max_in_flight_per_client=2, client_keys="a:first,b:second")
+    gate, entered = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def wait(asked: Asked) -> Result:
+        if asked.caller.client == "a":
+            entered.release()
+            await gate.wait()
+        return Served(200, BODY, "application/json", HIT)
+
+    bench.cache.answer = wait
+    async with bench.client("first") as greedy, bench.client("second") as other:
+        waiting = [asyncio.create_task(greedy.post(IMAGES, json={"prompt": "a"})) for _ in range(2)]
+        for _ in waiting:
+            await entered.acquire()
+        refused = await greedy.post(IMAGES, json={"prompt": "a"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["error"]["code"] == "too_many_in_flight"
+        assert (await other.post(IMAGES, json={"prompt": "a"})).status_code == 200
+        gate.set()
+        assert [(await task).status_code for task in waiting] == [200, 200]
+        assert (await greedy.post(IMAGES, json={"prompt": "a"})).status_code == 200
+    assert not bench.service.in_flight
+
+
 @pytest.mark.parametrize("sent", ["abc-123", "01JD:/x_y.z=", "A" * 128])
 async def test_a_sane_request_id_is_taken_over(sent: str) -> None:
     """So that a client finds its request in the log."""

@@ -15,6 +15,7 @@ from cache_service.instrumentation.events import (
     BatchesInProgress,
     BatchItemEnded,
     CandidateJudged,
+    ConnectionCut,
     EntriesRemoved,
     Event,
     FeedbackGiven,
@@ -114,6 +115,7 @@ COUNTED: list[tuple[Event, dict[str, float]]] = [
     (StoreHeld(7, 900), {"held_entries": 7, "held_blob_bytes": 900}),
     (BatchItemEnded("images", "hit"), {'batch_items_total{operation="images",outcome="hit"}': 1}),
     (BatchesInProgress(2), {"batches_in_progress": 2}),
+    (ConnectionCut("late"), {'connections_cut_total{reason="late"}': 1}),
     (Recovered("stored"), {'recovered_generations_total{outcome="stored"}': 1}),
 ]
 
