@@ -394,6 +394,11 @@ class Settings(BaseModel):
     shutdown_grace: float = Field(
         default=180.0, ge=0, description="Seconds that generations in flight may take to finish after TERM."
     )
+    tracing: Literal["off", "otlp"] = Field(
+        default="off",
+        description="Traces and request durations by OpenTelemetry. `otlp` needs the extra `otel`; where they go is said by its own variables "
+        "(`OTEL_EXPORTER_OTLP_ENDPOINT`).",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import SecretStr
 
@@ -27,6 +27,9 @@ from cache_service.operations.base import Operation
 from cache_service.reload import Reloader
 from cache_service.store.base import AdminStore, BlobStore, EntryStore
 from cache_service.upstream.base import Upstream
+
+if TYPE_CHECKING:  # its module needs what may not be installed
+    from cache_service.instrumentation.tracing import Tracing
 
 
 class Cache(Protocol):
@@ -59,7 +62,7 @@ class Service:
     happened of late. hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
     not_ready: why nothing can be stored any more until a restart; empty while all is well. draining: the process is to stop.
     announce: says in the data directory's lock where the service answers. stop_by: on the monotonic clock, when whatever is in
-    flight is cut off; None while nobody has asked the process to stop. generating: how many generations run.
+    flight is cut off; None while nobody has asked the process to stop. generating: how many generations run. tracing: None for none.
     """
 
     settings: Settings
@@ -88,4 +91,5 @@ class Service:
     stop_by: float | None = None
     generating: Callable[[], int] = lambda: 0
     reloader: Reloader = field(default_factory=lambda: Reloader(Settings(), Settings))
+    tracing: Tracing | None = None
     in_flight: InFlight = field(default_factory=InFlight)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -32,13 +33,29 @@ from cache_service.api.session import SessionRoutes, Sessions
 from cache_service.errors import InvalidRequest, NotFound
 from cache_service.service import Service
 
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False,
+}  # fmt: skip
+"""FastAPI's own would tell whatever collector the environment names the texts of errors, which may hold prompts. Ours is in `traced`."""
+
 
 def create_app(service: Service) -> FastAPI:
     """The service over HTTP. Raises ConfigurationError for client keys that can't be read, or none on an open address."""
     access = Access(service, Sessions())
     # FastAPI's own pages load code from a CDN; ours are in `home`
-    app = FastAPI(title="cache-service", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="cache-service",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+    )
     app.add_middleware(Edge, service=service)
+    if service.tracing is not None:
+        from cache_service.api.traced import Traced  # needs what may not be installed
+
+        app.add_middleware(Traced, tracing=service.tracing)
     feedback, console = FeedbackRoutes(service, access), ConsoleRoutes()
     routers = [
         OpenAIRoutes(service, access).router,

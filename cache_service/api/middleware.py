@@ -36,6 +36,7 @@ log = logging.getLogger("cache_service.requests")
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Answered however many requests are in flight, and no reason to wait when draining."""
 
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 CLIENT_GONE: Final = 499  # nginx's word in logs; nobody receives it
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._-]{1,253})(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(rb"(https?)://([^/?#@\\]{1,260})")
@@ -126,7 +127,7 @@ class Edge:
         report = exchange.report
         fields: dict[str, object] = {
             "request_id": exchange.request_id,
-            "method": scope["method"] if scope["method"] in _METHODS else "other",
+            "method": scope["method"] if scope["method"] in METHODS else "other",
             "route": getattr(scope.get("route"), "path_format", "unknown"),
             "status": answer.status,
             "seconds": round(seconds, 6),
@@ -230,6 +231,3 @@ def _request_id(scope: Scope) -> str:
     if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
         return sent[0].decode("ascii")
     return secrets.token_hex(16)
-
-
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})

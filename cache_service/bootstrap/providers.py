@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cache_service import config_upstreams
 from cache_service.bootstrap.background import in_background
@@ -13,12 +14,15 @@ from cache_service.config import PRIMARY, Settings
 from cache_service.config_upstreams import Figures
 from cache_service.instrumentation.events import Hook
 from cache_service.providers import Alternative, Provider, Providers
-from cache_service.upstream.base import BatchApi
+from cache_service.upstream.base import BatchApi, Upstream
 from cache_service.upstream.batch_api import OpenAIBatchApi
 from cache_service.upstream.building import Opened, ProviderConfig, open_caller
 from cache_service.upstream.cost import Catalog
 from cache_service.upstream.discovery import Discovery
 from cache_service.upstream.offers import Offers
+
+if TYPE_CHECKING:  # its module needs what may not be installed
+    from cache_service.instrumentation.tracing import Tracing
 
 log = logging.getLogger(__name__)
 OPENAI = "https://api.openai.com/v1"
@@ -26,7 +30,12 @@ SIMULATOR = "simulator"
 
 
 async def open_providers(
-    settings: Settings, stack: contextlib.AsyncExitStack, catalog: Catalog, offers: Offers, hook: Hook
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    catalog: Catalog,
+    offers: Offers,
+    hook: Hook,
+    tracing: Tracing | None = None,
 ) -> tuple[Providers, BatchApi]:
     """The configured upstream, or the built-in simulator where none is, with its Batch API; and the alternatives."""
 
@@ -42,6 +51,9 @@ async def open_providers(
         )
         stack.push_async_callback(one.caller.aclose)
         return one
+
+    def traced(upstream: Upstream, base_url: str, name: str) -> Upstream:
+        return upstream if tracing is None else tracing.traced(upstream, base_url, name)
 
     config, name = primary_config(settings), PRIMARY
     if settings.uses_simulator:
@@ -74,14 +86,15 @@ async def open_providers(
     stack.push_async_callback(batch_api.aclose)
     alternatives = [
         Alternative(
-            Provider(one.name, opened(alternative_config(one)).caller),
+            Provider(one.name, traced(opened(alternative_config(one)).caller, one.base_url, one.name)),
             models=one.models,
             drop=frozenset(one.drop),
             operations=frozenset(one.operations),
         )
         for one in settings.upstream_alternatives
     ]
-    return Providers(Provider(name, primary.caller, settings.upstream_models), alternatives), batch_api
+    first = Provider(name, traced(primary.caller, config.base_url, name), settings.upstream_models)
+    return Providers(first, alternatives), batch_api
 
 
 def primary_config(settings: Settings) -> ProviderConfig:

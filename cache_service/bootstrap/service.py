@@ -17,6 +17,7 @@ from cache_service.bootstrap.providers import open_providers
 from cache_service.bootstrap.search import Search, open_search, semantic_tier
 from cache_service.bootstrap.storage import Storage, lifetimes, open_evictor, open_storage
 from cache_service.bootstrap.telemetry import alert_keeper, open_telemetry
+from cache_service.bootstrap.tracing import open_tracing
 from cache_service.config import Settings
 from cache_service.errors import ConfigurationError
 from cache_service.fallback import Chain, Step
@@ -76,10 +77,10 @@ async def open_service(
         catalogs = load_catalogs(settings)
         catalog, kinds = catalogs.catalog, catalogs.kinds
         telemetry = open_telemetry(lambda: upstream.pools(), lambda: ledger.budgets())
-        hook = telemetry.hook
+        hook, tracing = telemetry.hook, open_tracing(settings, stack)
         search = await open_search(settings, stack, store)
         evictor = await open_evictor(settings, storage, search.follower, hook)
-        providers, batch_api = await open_providers(settings, stack, catalog, catalogs.offers, hook)
+        providers, batch_api = await open_providers(settings, stack, catalog, catalogs.offers, hook, tracing)
         upstream = providers.primary.upstream
         ledger = await open_ledger(settings, stack, store, catalog, upstream, hook)
         telemetry.expect(upstream, catalog)
@@ -143,6 +144,7 @@ async def open_service(
             not_ready=lambda: [reason for reason in (store.failed, blobs.failed) if reason],
             announce=storage.data.announce,
             generating=lambda: len(flights),
+            tracing=tracing,
             reloader=Reloader(settings, read_settings or (lambda: settings)),
         )
         _follow_reloads(service, settings, cache, generator)

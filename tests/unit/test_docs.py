@@ -81,7 +81,7 @@ def test_every_directive_is_documented(name: str) -> None:
 
 def _routes() -> list[str]:
     """`METHOD /path` of everything that is served."""
-    service = SimpleNamespace(settings=Settings(), admin_token=SecretStr("not used"))
+    service = SimpleNamespace(settings=Settings(), admin_token=SecretStr("not used"), tracing=None)
     document = build_document(create_app(cast("Service", service)).routes, version="0", anonymous=True)
     return sorted(f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods)
 
