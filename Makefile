@@ -53,7 +53,7 @@ model: $(RUN_STAMP) ## Make the embedding model for serving, and compare it with
 migration: $(DEV_STAMP) ## Write a migration from the tables: make migration m="what changes"
 	@test -n "$(m)" || { echo 'say what changes: make migration m="add a column"' >&2; exit 2; }
 	@rm -f $(VENV)/schema.db
-	@export CACHE_SERVICE_DATABASE_URL=sqlite+aiosqlite:///$(VENV)/schema.db; \
+	@export CACHE_SERVICE_DATABASE_URL=sqlite:///$(VENV)/schema.db; \
 		$(BIN)/alembic upgrade head && $(BIN)/alembic revision --autogenerate --message "$(m)"
 	@$(BIN)/ruff format --quiet alembic
 

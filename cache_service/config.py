@@ -89,7 +89,7 @@ class Settings(BaseModel):
     )
     database_url: SecretStr | None = Field(
         default=None,
-        description="SQLAlchemy URL, `postgresql+asyncpg://…` or `sqlite+aiosqlite:///…`; SQLite in the data directory if unset.",
+        description="SQLAlchemy URL, `postgresql://…` or `sqlite:///…`; SQLite in the data directory if unset.",
     )
     allowed_hosts: Names = Field(
         default=("127.0.0.1", "localhost", "[::1]"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import logging
 import time
 import uuid
@@ -30,6 +29,7 @@ from cache_service.jobs.ledger import Bill, Ledger
 from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Answer, Asked, Incomplete, Made, Operation
 from cache_service.providers import Provider
+from cache_service.question import is_large
 from cache_service.single_flight import Generation
 from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool, SpoolFile
 from cache_service.store.entry import Entry, NewEntry, Output, Payment, SpoolHeader, StoredVector
@@ -326,7 +326,8 @@ class Generator:
 
     async def _call(self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None) -> Received:
         """Sends the request; the body gathers in the generation and the spool."""
-        call = await asyncio.to_thread(_to_call, job)  # a long conversation takes a while to write
+        # a long conversation takes a while to write
+        call = await asyncio.to_thread(_to_call, job) if is_large(job.asked.body) else _to_call(job)
         async with job.provider.upstream.send(call) as reply:
             async for piece in reply.pieces:
                 generation.append(piece)
@@ -428,7 +429,7 @@ class Generator:
         async with self._room(new.namespace, sum(map(len, pictures.values()))) as fits:
             if not fits:
                 return "too large"
-            async with self._blobs.writing(list(pictures.values())):
+            async with self._blobs.writing(list(pictures.values()), digests=list(pictures)):
                 stored = await self._store.put(new, on_conflict, payment=payment)
         if not isinstance(stored, RefusedByPurge) and stored.orphaned_blobs:
             await self._blobs.collect(stored.orphaned_blobs, unreferenced=self._store.unreferenced)
@@ -436,7 +437,7 @@ class Generator:
             await self._blobs.collect(pictures, unreferenced=self._store.unreferenced)
             return "purged"
         try:
-            await self._follower.catch_up(at_least=stored.number)
+            await self._follower.take(stored, new)
         except StoreError:
             # stored all the same; the follower comes round again
             self._hook(StoreFailed(new.operation, "index"))
@@ -497,15 +498,13 @@ def to_outputs(
     pictures: dict[str, bytes] = {}
 
     def to_output(made: Made) -> Output:
-        digest = None
-        if made.picture is not None:
-            digest = hashlib.sha256(made.picture).hexdigest()
-            pictures[digest] = made.picture
+        if made.picture is not None and made.digest is not None:
+            pictures[made.digest] = made.picture
         return Output(
             item=made.item,
             created=made.created,
             usage=made.usage,
-            blob=digest,
+            blob=made.digest,
             size=len(made.picture or b""),
             media_type=made.media_type,
             upstream_request_id=request_id,

@@ -14,7 +14,6 @@ _NOISY = (
     "httpcore",
     "uvicorn.access",
     "uvicorn.error",
-    "aiosqlite",
     "sqlalchemy",
     "alembic",
     "faiss",

@@ -7,7 +7,6 @@ and is nowhere else.
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import orjson
+import pybase64
 
 from cache_service.answer import Failed, Report, Result, Served, shown
 from cache_service.batch import HITS, Ended, EndState
@@ -96,7 +96,7 @@ def _digest(text: object) -> str | None:
     if not isinstance(text, str):
         return None
     try:
-        return hashlib.sha256(base64.b64decode(text, validate=True)).hexdigest()
+        return hashlib.sha256(pybase64.b64decode(text, validate=True)).hexdigest()
     except (binascii.Error, ValueError):
         return None
 

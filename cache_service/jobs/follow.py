@@ -7,7 +7,8 @@ import logging
 
 from cache_service.errors import StoreError
 from cache_service.index.base import IndexPosition, VectorIndex
-from cache_service.store.base import EntryStore, FeedPosition
+from cache_service.store.base import EntryStore, FeedPosition, Stored
+from cache_service.store.entry import NewEntry
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,17 @@ class Follower:
                 await self._rebuild(feed)
             else:
                 await self._apply(position)
+
+    async def take(self, stored: Stored, new: NewEntry) -> None:
+        """Applies what this process has just stored: without reading it back, where it is the very next change. Raises StoreError."""
+        position = self._index.position
+        next_ = position is not None and position.number + 1 == stored.number and not self._one_at_a_time.locked()
+        if position is None or not next_ or not stored.fresh:
+            await self.catch_up(at_least=stored.number)
+            return
+        if new.vector is not None and new.vector.model_id == self._model:
+            self._index.add(stored.entry.id, new.partition, new.vector.vector)
+        self._index.advance(IndexPosition(position.epoch, stored.number))
 
     async def run(self, *, poll: float, save_every: float) -> None:
         """Polls for ever, so that other processes' changes arrive; saves a snapshot now and then."""

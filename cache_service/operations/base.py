@@ -43,13 +43,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One output of an answer, before it is stored: like `Output`, with the picture's bytes in place of its digest."""
+    """One output of an answer, before it is stored: like `Output`, with the picture's bytes beside their digest (SHA-256, hex)."""
 
     item: Mapping[str, Any]
     created: int
     usage: Mapping[str, Any] | None = None
     picture: bytes | None = None
     media_type: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import orjson
+import pybase64
 
 from cache_service.errors import InvalidRequest
 from cache_service.operations import pictures as picture_bytes
@@ -187,7 +189,7 @@ def _read_item(item: Any, created: int, usage: Mapping[str, Any] | None) -> Made
     if not isinstance(item, dict) or not isinstance(item.get("b64_json"), str):
         return Incomplete("a picture without b64_json")
     try:
-        picture = base64.b64decode(item["b64_json"], validate=True)
+        picture = pybase64.b64decode(item["b64_json"], validate=True)
     except (binascii.Error, ValueError):
         return Incomplete("broken base64")
     kind = picture_bytes.media_type(picture)
@@ -195,4 +197,5 @@ def _read_item(item: Any, created: int, usage: Mapping[str, Any] | None) -> Made
         return Incomplete("no picture we know")
     if not picture_bytes.is_whole(picture, kind):
         return Incomplete("a picture that is cut off")
-    return Made({**item, "b64_json": None}, created, usage, picture, kind)
+    digest = hashlib.sha256(picture).hexdigest()
+    return Made({**item, "b64_json": None}, created, usage, picture, kind, digest)

@@ -98,11 +98,15 @@ class FeedPosition:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """`put` committed: the entry as it now stands, the number of the change, and the blobs that nothing refers to any more."""
+    """`put` committed: the entry as it now stands, the number of the change, and the blobs that nothing refers to any more.
+
+    fresh: there was no entry of that key, so the change `number` is this one, and its vector is the one it was given.
+    """
 
     entry: Entry
     number: int
     orphaned_blobs: tuple[str, ...] = ()
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,8 +367,13 @@ class BlobStore(Protocol):
     def failed(self) -> str | None:
         """Why nothing can be stored any more until a restart; None while all is well."""
 
-    def writing(self, pictures: Sequence[bytes]) -> AbstractAsyncContextManager[list[str]]:
-        """Makes the pictures durable and gives their digests in order; until the block ends they can't be collected."""
+    def writing(
+        self, pictures: Sequence[bytes], *, digests: Sequence[str] | None = None
+    ) -> AbstractAsyncContextManager[list[str]]:
+        """Makes the pictures durable and gives their digests in order; until the block ends they can't be collected.
+
+        digests: of the pictures, where the caller has computed them already.
+        """
 
     async def read(self, sha256: str) -> bytes:
         """The bytes, checked against the digest. Raises StoreCorrupt if they are missing or don't match."""

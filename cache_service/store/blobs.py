@@ -64,15 +64,18 @@ class FileBlobStore:
         return None if self._failed is None else str(self._failed)
 
     @contextlib.asynccontextmanager
-    async def writing(self, pictures: Sequence[bytes]) -> AsyncIterator[list[str]]:
+    async def writing(
+        self, pictures: Sequence[bytes], *, digests: Sequence[str] | None = None
+    ) -> AsyncIterator[list[str]]:
         """Writes the pictures that aren't there, in a thread, and touches the others."""
-        digests = await asyncio.to_thread(lambda: [hashlib.sha256(picture).hexdigest() for picture in pictures])
+        if digests is None:
+            digests = await asyncio.to_thread(lambda: [hashlib.sha256(picture).hexdigest() for picture in pictures])
         async with self._gate:
             self._pinned.update(digests)
         try:
             for digest, picture in dict(zip(digests, pictures, strict=True)).items():
                 await self._write(digest, picture)
-            yield digests
+            yield list(digests)
         finally:
             self._pinned.subtract(digests)
             for digest in set(digests):
@@ -150,7 +153,7 @@ def _path(root: Path, digest: str) -> Path:
 def _prepare(root: Path) -> None:
     with wrapped("opening the folder of pictures"):
         make_private_folder(root)
-        for path in root.glob(f"??/??/*{_TEMPORARY}"):
+        for path in root.glob(f"*{_TEMPORARY}"):
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDWR)
                 try:
@@ -164,9 +167,10 @@ def keep(folders: DurableFolders, root: Path, digest: str, picture: bytes) -> No
     """Makes the file durable under its name, unless it is there already with as many bytes."""
     path = _path(root, digest)
     with wrapped("storing a picture"):
-        folders.make(path.parent)
-        if not _touched(path, len(picture)):
-            _write_anew(path, picture)
+        if _touched(path, len(picture)):
+            folders.make(path.parent)
+        else:
+            _write_anew(folders, root, path, picture)
         try:
             sync_folder(path.parent)
         except OSError:
@@ -184,13 +188,14 @@ def _touched(path: Path, size: int) -> bool:
     return True
 
 
-def _write_anew(path: Path, picture: bytes) -> None:
-    temporary = path.with_name(f"{secrets.token_hex(8)}{_TEMPORARY}")
+def _write_anew(folders: DurableFolders, root: Path, path: Path, picture: bytes) -> None:
+    temporary = root / f"{secrets.token_hex(8)}{_TEMPORARY}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         locked(descriptor)
-        write_all(descriptor, picture)
-        os.fsync(descriptor)
+        with folders.making(path.parent):
+            write_all(descriptor, picture)
+            os.fsync(descriptor)
         temporary.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):

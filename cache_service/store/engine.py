@@ -1,8 +1,8 @@
 """Opens the database and runs work on it: readers that never wait for the writer, writes that can't be torn.
 
-SQLite: WAL with synchronous=FULL; one writer connection, taken in order of arrival, whose transactions BEGIN IMMEDIATE;
-a few read-only connections beside it. The write-ahead log is copied back by a statement of ours instead of SQLite's own
-automatic checkpoint, because that one swallows a failed fsync of the database file.
+SQLite: WAL with synchronous=FULL; one writer thread with one connection, which takes writes in order of arrival, each in a transaction
+that BEGINs IMMEDIATE; a few threads with read-only connections beside it. The write-ahead log is copied back by a statement of ours
+instead of SQLite's own automatic checkpoint, because that one swallows a failed fsync of the database file.
 PostgreSQL: READ COMMITTED with synchronous_commit, reads without a transaction.
 
 Raised: `StoreError`; `StoreReadOnly` once a write or fsync has failed for good, and for every write after it.
@@ -11,25 +11,23 @@ Raised: `StoreError`; `StoreReadOnly` once a write or fsync has failed for good,
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cache_service.errors import ConfigurationError, StoreCorrupt, StoreError, StoreReadOnly
+from cache_service.store.sqlite import READING, WRITING, SqliteThreads, run_here
 
 T = TypeVar("T")
 
 READERS = 4
-"""SQLite connections for reading; reads are short, so a few serve thousands a second."""
-
-BUSY_TIMEOUT = 10.0
-"""Seconds to wait for another process that writes to the same SQLite file."""
+"""SQLite's threads for reading; reads are short, so a few serve thousands a second."""
 
 POOL_SIZE = 10
 POOL_TIMEOUT = 5.0
@@ -40,7 +38,8 @@ ATTEMPTS = 5
 """How often a transaction is tried that lost a deadlock or a serialization conflict."""
 
 WRITES_BETWEEN_CHECKPOINTS = 100
-"""About 2 MB of write-ahead log; SQLite's own default is 1,000 pages, 4 MB."""
+ROWS_BETWEEN_CHECKPOINTS = 4_000
+"""Whichever comes first. About 2 MB of write-ahead log where writes are single stores, 8 MB in groups; SQLite's own default is 4 MB."""
 
 _RETRYABLE = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 _FINAL = ("SQLITE_IOERR", "SQLITE_READONLY")
@@ -58,22 +57,21 @@ class Abandoned(Exception):
 
 
 class Database:
-    """A database and the two ways to use it: `read` and `write`."""
+    """A database and the two ways to use it: `read` and `write`. Work waits for nothing but its connection."""
 
     def __init__(self, url: str, *, migrating: bool = False) -> None:
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._writes: set[asyncio.Task[Any]] = set()
         self._failed: str | None = None
-        self._since_checkpoint = 0
+        self._writes_since, self._rows_at_last = 0, 0  # checkpoint
+        self._writes: set[asyncio.Future[Any]] = set()
         if self.is_sqlite:
-            self._turn: contextlib.AbstractAsyncContextManager[Any] = asyncio.Lock()
-            self._writer = _sqlite_engine(self.url, pool_size=1, reading=False, foreign_keys=not migrating)
-            self._reader = _sqlite_engine(self.url, pool_size=READERS, reading=True, foreign_keys=True)
+            writing = (*WRITING, f"foreign_keys={'OFF' if migrating else 'ON'}")
+            self._writer = SqliteThreads(self.url, threads=1, pragmas=writing, name="sqlite-writer")
+            self._readers = SqliteThreads(self.url, threads=READERS, pragmas=READING, name="sqlite-reader")
         else:
-            self._turn = contextlib.nullcontext()
-            self._writer = _postgresql_engine(self.url)
-            self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._engine = _postgresql_engine(self.url)
+            self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def failed(self) -> str | None:
@@ -83,14 +81,9 @@ class Database:
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Runs `work` outside a transaction; once more if the connection turned out to be dead."""
         try:
-            try:
-                async with self._reader.connect() as connection:
-                    return await work(connection)
-            except sa.exc.DBAPIError as exc:
-                if not exc.connection_invalidated:
-                    raise
-                async with self._reader.connect() as connection:
-                    return await work(connection)
+            if self.is_sqlite:
+                return await self._readers.run(partial(run_here, work))
+            return await self._read_postgresql(work)
         except DRIVER_ERRORS as exc:
             kind = StoreCorrupt if _code(exc) in _CORRUPT else StoreError
             raise kind(f"reading the database failed: {_reason(exc)}") from exc
@@ -102,48 +95,78 @@ class Database:
 
         `work` may run several times (after a lost deadlock), each time on a database that shows nothing of the last.
         """
-        task = asyncio.ensure_future(self._write(work))
-        self._writes.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        writing: asyncio.Future[T]
+        if self.is_sqlite:
+            writing = self._writer.run(partial(self._write_sqlite, work))
+        else:
+            writing = asyncio.ensure_future(self._write_postgresql(work))
+        self._writes.add(writing)
+        writing.add_done_callback(self._forget)
+        return await asyncio.shield(writing)
 
     async def aclose(self) -> None:
         """Waits for the writes under way and closes every connection; idempotent."""
         await asyncio.gather(*self._writes, return_exceptions=True)
-        await self._reader.dispose()
-        await self._writer.dispose()
+        if self.is_sqlite:
+            await asyncio.to_thread(self._readers.close)
+            await asyncio.to_thread(self._writer.close)  # last: the one that may write to the file tidies up
+        else:
+            await self._engine.dispose()
 
-    async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    def _write_sqlite(self, work: Callable[[AsyncConnection], Awaitable[T]], connection: sa.Connection) -> T:
+        """In the writer's thread, so that what fails for good is known before the next write begins."""
+        if self._failed is not None:
+            raise StoreReadOnly(self._failed)
+        try:
+            with connection.begin():
+                result = run_here(work, connection)
+        except Abandoned as abandoned:
+            return abandoned.result  # type: ignore[no-any-return] # what `work` raised it with
+        except DRIVER_ERRORS as exc:
+            raise self._writing_failed(exc) from exc
+        self._writes_since += 1
+        rows = _driver(connection).total_changes - self._rows_at_last
+        if self._writes_since >= WRITES_BETWEEN_CHECKPOINTS or rows >= ROWS_BETWEEN_CHECKPOINTS:
+            self._writer.then(self._checkpoint)  # whoever waits for this write doesn't wait for it
+        return result
+
+    def _checkpoint(self, connection: sa.Connection) -> None:
+        """Copies the write-ahead log back. What was committed is safe if that fails, what comes may not be."""
+        driver = _driver(connection)
+        self._writes_since, self._rows_at_last = 0, driver.total_changes
+        try:
+            driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except DRIVER_ERRORS as exc:
+            self._writing_failed(exc)
+
+    async def _read_postgresql(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        try:
+            async with self._reading.connect() as connection:
+                return await work(connection)
+        except sa.exc.DBAPIError as exc:
+            if not exc.connection_invalidated:
+                raise
+            async with self._reading.connect() as connection:
+                return await work(connection)
+
+    async def _write_postgresql(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             if self._failed is not None:
                 raise StoreReadOnly(self._failed)
             committing = False
             try:
-                async with self._turn, self._writer.connect() as connection:
-                    async with connection.begin():
-                        result = await work(connection)
-                        committing = True  # from here on it may have happened, and must not be done twice
-                    await self._checkpoint(connection)
-                    return result
+                async with self._engine.connect() as connection, connection.begin():
+                    result = await work(connection)
+                    committing = True  # from here on it may have happened, and must not be done twice
             except Abandoned as abandoned:
                 return abandoned.result  # type: ignore[no-any-return] # what `work` raised it with
             except DRIVER_ERRORS as exc:
                 if attempt < ATTEMPTS and not committing and _worth_another_try(exc):
                     continue
                 raise self._writing_failed(exc) from exc
+            else:
+                return result
         raise AssertionError("the last attempt returns or raises")
-
-    async def _checkpoint(self, connection: AsyncConnection) -> None:
-        """Copies the write-ahead log back now and then. What was committed is safe if that fails, what comes may not be."""
-        self._since_checkpoint += 1
-        if not self.is_sqlite or self._since_checkpoint < WRITES_BETWEEN_CHECKPOINTS:
-            return
-        self._since_checkpoint = 0
-        try:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            await driver.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
-        except DRIVER_ERRORS as exc:
-            self._writing_failed(exc)
 
     def _writing_failed(self, exc: BaseException) -> StoreError:
         """The error to raise; remembers it where nothing may be written any more."""
@@ -153,19 +176,19 @@ class Database:
             return StoreReadOnly(self._failed)
         return StoreError(f"writing to the database failed: {_reason(exc)}")
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen: the caller may be gone
+    def _forget(self, writing: asyncio.Future[Any]) -> None:
+        self._writes.discard(writing)
+        if not writing.cancelled():
+            writing.exception()  # seen: the caller may be gone
 
 
 def database_url(url: str) -> sa.URL:
-    """The URL with the async driver filled in. Raises ConfigurationError for another database or one in memory."""
+    """The URL with our driver filled in. Raises ConfigurationError for another database or one in memory."""
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as exc:
         raise ConfigurationError("database_url is no URL; expected sqlite:///… or postgresql://…") from exc
-    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+    drivers = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
     backend = parsed.drivername.split("+")[0]
     if backend not in drivers:
         raise ConfigurationError(f"database_url: {backend} isn't supported; expected sqlite:///… or postgresql://…")
@@ -189,33 +212,6 @@ def create_private_file(path: Path) -> None:
             os.close(descriptor)
 
 
-def _sqlite_engine(url: sa.URL, *, pool_size: int, reading: bool, foreign_keys: bool) -> AsyncEngine:
-    engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT,
-        connect_args={"timeout": BUSY_TIMEOUT},
-        hide_parameters=True,  # they hold prompts, and an error may reach a log
-    )  # fmt: skip
-    pragmas = ["query_only=ON"] if reading else ["journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0"]
-    pragmas.append(f"foreign_keys={'ON' if foreign_keys else 'OFF'}")
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def connected(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
-        connection.driver_connection.text_factory = _text
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    if not reading:
-
-        @sa.event.listens_for(engine.sync_engine, "begin")
-        def begun(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
 def _postgresql_engine(url: sa.URL) -> AsyncEngine:
     return create_async_engine(
         url, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=POOL_TIMEOUT, isolation_level="READ COMMITTED",
@@ -228,9 +224,8 @@ def _postgresql_engine(url: sa.URL) -> AsyncEngine:
     )  # fmt: skip
 
 
-def _text(value: bytes) -> str:
-    """Text as stored; bytes that a fault has made invalid survive as surrogates, which no checksum accepts."""
-    return value.decode("utf-8", "surrogateescape")
+def _driver(connection: sa.Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _worth_another_try(exc: BaseException) -> bool:

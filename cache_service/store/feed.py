@@ -9,7 +9,7 @@ two of them can't wait for each other, and a purge sees everything that was stor
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -22,6 +22,19 @@ from cache_service.store.tables import changes, counter, purges
 
 NO_ENTRY = 0
 """Entry id in the change row of a purge that took nothing: its number must be larger than any given out before."""
+
+
+_TAKE = (
+    sa.update(counter)
+    .values(number=counter.c.number + sa.bindparam("count"))
+    .returning(counter.c.number, counter.c.trimmed)
+)
+_REPORT = sa.insert(changes)
+_PURGES_AFTER = (
+    sa.select(purges.c.number, purges.c.predicate)
+    .where(purges.c.number > sa.bindparam("began"))
+    .order_by(purges.c.number)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +53,7 @@ async def lock(connection: AsyncConnection) -> int:
 
 async def take(connection: AsyncConnection, count: int) -> Taken:
     """The next `count` numbers; others who want some wait until this transaction ends."""
-    statement = (
-        sa.update(counter).values(number=counter.c.number + count).returning(counter.c.number, counter.c.trimmed)
-    )
-    last, trimmed = (await connection.execute(statement)).one()
+    last, trimmed = (await connection.execute(_TAKE, {"count": count})).one()
     return Taken(last - count + 1, last, trimmed)
 
 
@@ -56,21 +66,20 @@ async def report(
         for number, entry_id in enumerate(entry_ids, start=first)
     ]
     if rows:
-        await connection.execute(sa.insert(changes), rows)
+        await connection.execute(_REPORT, rows)
 
 
-async def refusing_purge(connection: AsyncConnection, new: NewEntry, trimmed: int) -> int | None:
-    """The number of a purge that forbids storing `new`, or None. To be asked while the counter is ours.
+async def refusing_purge(connection: AsyncConnection, several: Sequence[NewEntry], trimmed: int) -> int | None:
+    """The number of a purge that forbids storing one of them, or None. To be asked while the counter is ours.
 
     Of what began before a purge that is no longer kept nobody knows whether it may be stored, so it isn't.
     """
-    if new.began < trimmed:
+    began = min(new.began for new in several)
+    if began < trimmed:
         return trimmed
-    statement = (
-        sa.select(purges.c.number, purges.c.predicate).where(purges.c.number > new.began).order_by(purges.c.number)
-    )
-    for number, predicate in await connection.execute(statement):
-        if predicate_from_text(predicate).matches(new):
+    for number, text in await connection.execute(_PURGES_AFTER, {"began": began}):
+        predicate = predicate_from_text(text)
+        if any(new.began < number and predicate.matches(new) for new in several):
             return int(number)
     return None
 

@@ -12,6 +12,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cache_service.errors import StoreError, StoreReadOnly
@@ -73,6 +74,17 @@ class DurableFolders:
             folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(folder.parent)
             self._durable.add(folder)
+
+    @contextlib.contextmanager
+    def making(self, folder: Path) -> Iterator[None]:
+        """`make`, in another thread while the block runs: both wait for the disk. Raises what it raises once the block has ended."""
+        if folder in self._durable:
+            yield
+            return
+        with ThreadPoolExecutor(1, "folders") as beside:
+            made = beside.submit(self.make, folder)
+            yield
+            made.result()
 
 
 def locked(descriptor: int) -> bool:

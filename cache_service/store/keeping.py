@@ -5,7 +5,7 @@ A hit changes `worth` alone, in batches, and is no change of the feed; an evicti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,18 +22,30 @@ from cache_service.store.tables import counter, entries, floors, outputs, worth
 PAGE = 500
 """Rows ranked in one transaction, a few milliseconds."""
 
+_FLOOR = sa.select(floors.c.priority).where(floors.c.name == sa.bindparam("floor", type_=sa.Text)).scalar_subquery()
+_PRIORITY = sa.func.coalesce(_FLOOR, 0.0) + sa.bindparam("value", type_=sa.Double)
+"""A priority stands on the floor as it is when the statement runs."""
+_BEGIN = sa.insert(worth).values(priority=_PRIORITY)
+_RENEW = (
+    sa.update(worth).where(worth.c.entry_id == sa.bindparam("its_id", type_=sa.BigInteger)).values(priority=_PRIORITY)
+)
 
-async def begin(connection: AsyncConnection, entry_id: int, new: NewEntry, ranking: Ranking) -> None:
-    """Files what a new entry is worth."""
-    its = made(new.created_at, blob_bytes_of(new), usd_of(new))
-    await connection.execute(sa.insert(worth).values(_values(entry_id, new.namespace, its, ranking)))
+
+async def begin(connection: AsyncConnection, added: Sequence[tuple[int, NewEntry]], ranking: Ranking) -> None:
+    """Files what new entries are worth."""
+    if added:
+        rows = []
+        for entry_id, new in added:
+            its = made(new.created_at, blob_bytes_of(new), usd_of(new))
+            rows.append(_row(entry_id, new.namespace, its, ranking))
+        await connection.execute(_BEGIN, rows)
 
 
 async def renew(connection: AsyncConnection, entry_id: int, new: NewEntry, ranking: Ranking) -> None:
     """The entry was replaced: it is asked for as often as before, weighs and costs what the new one does."""
     row = (await connection.execute(sa.select(worth).where(worth.c.entry_id == entry_id))).one_or_none()
     if row is None:
-        await begin(connection, entry_id, new, ranking)
+        await begin(connection, [(entry_id, new)], ranking)
         return
     now = replace(_worth(row), blob_bytes=blob_bytes_of(new), usd=usd_of(new))
     await _update(connection, row, asked(now, 1, new.created_at), ranking)
@@ -111,7 +123,7 @@ async def adopt(connection: AsyncConnection, entry_ids: list[int], ranking: Rank
     rows = (await connection.execute(statement.where(missing, entries.c.id.in_(entry_ids)))).all()
     for row in rows:
         its = made(row.created_at, int(row.blob_bytes), None)
-        await connection.execute(sa.insert(worth).values(_values(row.id, row.namespace, its, ranking)))
+        await connection.execute(_BEGIN, _row(row.id, row.namespace, its, ranking))
     return len(rows)
 
 
@@ -179,16 +191,11 @@ async def _raise_floor(connection: AsyncConnection, name: str, priority: float) 
 
 
 async def _update(connection: AsyncConnection, row: Row, now: Worth, ranking: Ranking) -> None:
-    values = _values(row.entry_id, row.namespace, now, ranking)
-    await connection.execute(sa.update(worth).where(worth.c.entry_id == row.entry_id).values(values))
+    await connection.execute(_RENEW, _row(row.entry_id, row.namespace, now, ranking) | {"its_id": row.entry_id})
 
 
-def _values(entry_id: int, namespace: str, now: Worth, ranking: Ranking) -> dict[str, Any]:
-    """The columns; the priority stands on the floor as it is when the statement runs."""
-    priority: Any = ranking.value(now)
-    if ranking.ages:
-        floor = sa.select(floors.c.priority).where(floors.c.name == ranking.floor_of(namespace)).scalar_subquery()
-        priority = sa.func.coalesce(floor, 0.0) + priority
+def _row(entry_id: int, namespace: str, now: Worth, ranking: Ranking) -> dict[str, Any]:
+    """The parameters of `_BEGIN` and `_RENEW`; where priorities don't age, they stand on the floor of no name."""
     return {
         "entry_id": entry_id,
         "namespace": namespace,
@@ -196,7 +203,8 @@ def _values(entry_id: int, namespace: str, now: Worth, ranking: Ranking) -> dict
         "usd": now.usd,
         "hits": now.hits,
         "last_used": now.last_used,
-        "priority": priority,
+        "value": ranking.value(now),
+        "floor": ranking.floor_of(namespace) if ranking.ages else None,
     }
 
 

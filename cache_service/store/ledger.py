@@ -22,33 +22,43 @@ DAY: Final = 86400.0  # seconds
 CHARGES: Final = ("paid", "not-stored", "maybe-paid")
 SIMULATOR: Final = "simulator"
 _SUMS: Final = ("count", "outputs", "tokens_in", "tokens_out", "usd", "unpriced")
-_AT_ONCE: Final = 50  # rows of one statement; SQLite takes 32,766 parameters, old ones 999
+_INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def _filing(insert: Any) -> Any:
+    return insert(payments).on_conflict_do_nothing(index_elements=[payments.c.id]).returning(payments.c.id)
+
+
+def _growing(insert: Any) -> Any:
+    statement = insert(daily)
+    grown = {name: daily.c[name] + statement.excluded[name] for name in _SUMS}
+    return statement.on_conflict_do_update(index_elements=list(daily.primary_key.columns.keys()), set_=grown)
+
+
+_NEW_PAYMENTS: Final = {name: _filing(insert) for name, insert in _INSERTS.items()}
+_GROWING: Final = {name: _growing(insert) for name, insert in _INSERTS.items()}
 
 
 async def pay(connection: AsyncConnection, paid: Collection[Payment]) -> None:
     """Files payments and adds them up; those whose id is there already change nothing."""
+    if not paid:
+        return
+    statement = _NEW_PAYMENTS[connection.dialect.name]
+    by_id = {payment.id: payment for payment in paid}
+    filed = await connection.execute(statement, [_payment_values(payment) for payment in by_id.values()])
     added: dict[Daily, Sum] = {}
-    for payment in paid:
-        statement = (
-            _insert(connection, payments)
-            .values(_payment_values(payment))
-            .on_conflict_do_nothing(index_elements=[payments.c.id])
-            .returning(payments.c.id)
-        )
-        if (await connection.execute(statement)).scalar_one_or_none() is not None:
-            row = Daily(int(payment.at // DAY), payment.kind, payment.charge)
-            added[row] = added.get(row, Sum()) + _sum_of(payment)
+    for payment_id in filed.scalars():
+        payment = by_id[payment_id]
+        row = Daily(int(payment.at // DAY), payment.kind, payment.charge)
+        added[row] = added.get(row, Sum()) + _sum_of(payment)
     await add(connection, added)
 
 
 async def add(connection: AsyncConnection, sums: Mapping[Daily, Sum]) -> None:
     """Adds to the rows of `daily`."""
-    rows = [_daily_values(row, sums[row]) for row in sorted(sums, key=_order)]
-    for start in range(0, len(rows), _AT_ONCE):
-        statement = _insert(connection, daily).values(rows[start : start + _AT_ONCE])
-        grown = {name: daily.c[name] + statement.excluded[name] for name in _SUMS}
-        keys = [column.name for column in daily.primary_key]
-        await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=grown))
+    if sums:
+        rows = [_daily_values(row, sums[row]) for row in sorted(sums, key=_order)]
+        await connection.execute(_GROWING[connection.dialect.name], rows)
 
 
 async def spent(connection: AsyncConnection, day: int, *, simulated: bool) -> Spent:
@@ -96,10 +106,6 @@ async def newest(connection: AsyncConnection, limit: int) -> list[Payment]:
 async def trim(connection: AsyncConnection, before: float) -> int:
     """Deletes old payments; the sums stay."""
     return (await connection.execute(sa.delete(payments).where(payments.c.at < before))).rowcount
-
-
-def _insert(connection: AsyncConnection, table: sa.Table) -> Any:
-    return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
 
 
 def _payment_values(payment: Payment) -> dict[str, Any]:

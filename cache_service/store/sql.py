@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -41,7 +42,7 @@ from cache_service.store.base import (
     Use,
     VectorRow,
 )
-from cache_service.store.engine import Abandoned, Database
+from cache_service.store.engine import Database
 from cache_service.store.entry import (
     Daily,
     Entry,
@@ -57,6 +58,7 @@ from cache_service.store.entry import (
     Sum,
 )
 from cache_service.store.eviction import Excess, Held, Ranking
+from cache_service.store.grouping import GroupCommit
 from cache_service.store.migrations import require_current
 from cache_service.store.records import (
     Act,
@@ -97,6 +99,7 @@ class SqlEntryStore:
         self._database = database
         self._clock = clock
         self._ranking = ranking
+        self._puts: GroupCommit[storing.Wanted, Stored | RefusedByPurge] = GroupCommit(self._put)
 
     @property
     def database(self) -> Database:
@@ -123,22 +126,33 @@ class SqlEntryStore:
     async def put(
         self, new: NewEntry, on_conflict: OnConflict, *, payment: Payment | None = None
     ) -> Stored | RefusedByPurge:
-        """One transaction, and one fsync on SQLite."""
+        """One transaction, shared with those that come meanwhile, and one fsync on SQLite."""
         if not new.outputs:
             raise StoreError("an entry without outputs can't be served, so it isn't stored")
+        return await self._puts.add(storing.Wanted(new, on_conflict, payment))
 
-        async def work(connection: AsyncConnection) -> Stored | RefusedByPurge | None:
-            if payment is not None:
-                await ledger.pay(connection, [payment])
-            stored = await storing.put(connection, new, on_conflict, self._ranking, at=self._clock())
-            if stored is None:
-                raise Abandoned(None)  # the payment is filed with the entry, or not at all
+    async def _put(self, wanted: Sequence[storing.Wanted]) -> list[Stored | RefusedByPurge]:
+        """One transaction for all of them. Raises OneByOne where that wasn't possible and nothing was done."""
+        ready = False
+
+        async def work(connection: AsyncConnection) -> list[Stored | RefusedByPurge]:
+            nonlocal ready
+            ready = False
+            stored = await storing.put(connection, wanted, self._ranking, at=self._clock())
+            ready = True  # from here on it may have been committed, and must not be done twice
             return stored
 
         for _ in range(ATTEMPTS):
-            outcome = await self._database.write(work)
-            if outcome is not None:
+            try:
+                outcome: Any = await self._database.write(work)
+            except Exception as error:
+                if len(wanted) > 1 and not ready:
+                    raise storing.OneByOne from error
+                raise
+            if isinstance(outcome, list):
                 return outcome
+            if outcome is not None:
+                return [outcome]
         raise StoreError("the entry was deleted again and again while it was being stored")
 
     async def set_vectors(self, stored: Mapping[int, StoredVector]) -> int:
@@ -369,6 +383,7 @@ class SqlEntryStore:
 
     async def aclose(self) -> None:
         """Waits for writes under way."""
+        await self._puts.aclose()
         await self._database.aclose()
 
     async def _quarantine_corrupt(self, entry_ids: list[int]) -> None:

@@ -139,7 +139,7 @@ class TestLists:
 
 
 async def _plan(connection: Any, query: sa.Select[Any]) -> list[str]:
-    compiled = query.compile(connection.engine.sync_engine, compile_kwargs={"literal_binds": True})
+    compiled = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
     return [row[-1] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
 
 

@@ -148,8 +148,7 @@ async def test_young_blobs_of_other_processes_are_spared(tmp_path: Path) -> None
 async def test_half_written_files_are_removed_at_the_next_start(blobs: FileBlobStore, tmp_path: Path) -> None:
     async with blobs.writing([b"a"]) as (digest,):
         pass
-    folder = files(tmp_path, digest)[0].parent
-    (folder / "0123456789abcdef.writing").write_bytes(b"hal")
+    (tmp_path / "data" / "blobs" / "0123456789abcdef.writing").write_bytes(b"hal")
     await FileBlobStore.open(tmp_path / "data" / "blobs")
     assert [path.name for path in files(tmp_path)] == [digest]
 

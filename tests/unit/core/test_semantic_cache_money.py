@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -152,15 +153,31 @@ async def test_a_budget_holds_over_a_restart(tmp_path: Path) -> None:
     await close(again)
 
 
-async def test_who_waits_for_anothers_generation_is_not_refused_for_the_others_budget(tmp_path: Path) -> None:
+async def test_who_waits_for_anothers_generation_is_not_refused_for_the_others_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A rich client that joined a poor one's request begins its own."""
     limits = Limits(clients={"tester": 0.0})
     world = await build(tmp_path, verifier=RulesVerifier(), now=lambda: 1_800_000_000.0, budget=limits)
     rich = Caller("default", "rich")
     body = {"prompt": "a cat", "model": "m"}
-    poor, other = await asyncio.gather(
-        world.ask(body), world.cache.get_or_generate("images", body, caller=rich, directives=Directives())
-    )
+    leads, both_wait = asyncio.Event(), asyncio.Event()
+    outcome, position = world.cache._joining.outcome, world.store.position
+
+    async def waiting(*args: Any) -> Any:
+        (both_wait if leads.is_set() else leads).set()
+        return await outcome(*args)
+
+    async def held() -> Any:
+        await both_wait.wait()
+        return await position()
+
+    monkeypatch.setattr(world.cache._joining, "outcome", waiting)
+    monkeypatch.setattr(world.store, "position", held)
+    asking = asyncio.create_task(world.ask(body))
+    await leads.wait()
+    other = await world.cache.get_or_generate("images", body, caller=rich, directives=Directives())
+    poor = await asking
     assert isinstance(getattr(poor, "error", None), BudgetExceeded)
     assert other.report.usd == ONE
     await close(world)

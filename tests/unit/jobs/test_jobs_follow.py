@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cache_service.index.faiss import FaissIndex
 from cache_service.jobs.check import check
 from cache_service.jobs.follow import Follower
+from cache_service.store.base import Stored
 from cache_service.store.blobs import FileBlobStore
 from cache_service.store.entry import PurgePredicate
 from cache_service.store.sql import open_store
@@ -51,6 +54,36 @@ async def test_changes_of_one_node_reach_the_other(make_database: MakeDatabase, 
     await one.store.purge(PurgePredicate(key=new_entry("cat").exact_key))
     await other.follower.catch_up()
     assert other.found == {dog}
+    await one.close()
+    await other.close()
+
+
+async def test_an_own_store_is_applied_without_reading_it_back_where_nothing_came_between(
+    make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_database()
+    one, other = await Node(url, tmp_path / "1").open(), await Node(url, tmp_path / "2").open()
+    cat, dog = new_entry("cat"), new_entry("dog")
+    stored = await one.store.put(cat, "keep")
+    assert isinstance(stored, Stored)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(one.store), "changes", None)
+        await one.follower.take(stored, cat)
+    assert one.found == {stored.entry.id}
+    assert one.index.position is not None
+    assert one.index.position.number == stored.number
+    others = await put(other, "mouse")
+    late = await one.store.put(dog, "keep")
+    assert isinstance(late, Stored)
+    await one.follower.take(late, dog)  # the other's came between
+    assert one.found == {stored.entry.id, others, late.entry.id}
+    again = await one.store.put(cat, "append")
+    assert isinstance(again, Stored)
+    assert not again.fresh
+    await one.follower.take(again, cat)
+    assert one.found == {stored.entry.id, others, late.entry.id}
+    await one.follower.catch_up()
+    assert set(one.index.entry_ids()) == {stored.entry.id, others, late.entry.id}
     await one.close()
     await other.close()
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -139,6 +140,31 @@ def test_the_callers_own_identifier_is_not_stored() -> None:
 )
 def test_what_is_no_complete_result_is_never_taken_for_one(broken: bytes) -> None:
     assert isinstance(IMAGES.read(broken), Incomplete)
+
+
+def test_a_png_is_whole_only_as_it_was_written() -> None:
+    """Cut anywhere, or with any bit flipped behind its signature, it is not; what follows its end doesn't count."""
+    whole = picture()
+    assert is_whole(whole, "image/png")
+    assert is_whole(whole + b"more", "image/png")
+    assert not any(is_whole(whole[:cut], "image/png") for cut in range(len(whole)))
+    for place in range(8, len(whole)):
+        assert not is_whole(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :], "image/png"), place
+
+
+def test_a_png_without_pixels_or_with_too_many_is_no_picture() -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    def made(width: int, height: int, *middle: bytes) -> bytes:
+        head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + b"".join(middle) + chunk(b"IEND", b"")
+
+    pixels = chunk(b"IDAT", zlib.compress(b"\0abc"))
+    assert is_whole(made(1, 1, pixels), "image/png")
+    assert not is_whole(made(1, 1), "image/png")
+    assert not is_whole(made(0, 1, pixels), "image/png")
+    assert not is_whole(made(2**16, 2**16, pixels), "image/png")
 
 
 def test_a_whole_svg_is_a_picture() -> None:

@@ -1,0 +1,115 @@
+"""SQLite in threads that hold a connection each: a whole piece of work is one hop to a thread and back.
+
+Work is a coroutine, written once for SQLAlchemy's `AsyncConnection`, which PostgreSQL gives it. Here its connection answers at once, so the
+thread runs the coroutine from its first line to its last without a loop. (SQLAlchemy's own way to asyncio, over aiosqlite, switches greenlets
+and hops to a thread for every statement, fetch, begin and commit; `docs/design/performance.md` has the figures.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for another process that writes to the same file."""
+
+READING = ("query_only=ON",)
+WRITING = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0")
+
+
+class SqliteThreads:
+    """So many threads with a connection each, opened at its first use. What is handed in is begun in that order."""
+
+    def __init__(self, url: sa.URL, *, threads: int, pragmas: Sequence[str], name: str) -> None:
+        self._engine = _engine(url, threads, pragmas)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._its = threading.local()
+        self._opened: list[sa.Connection] = []
+
+    def run(self, do: Callable[[sa.Connection], T]) -> asyncio.Future[T]:
+        """Does it in a thread, with that thread's connection, and leaves no transaction behind. It goes on if the caller goes away."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._with_connection, do)
+
+    def then(self, do: Callable[[sa.Connection], object]) -> None:
+        """The same from one of the threads; nobody hears how it ended."""
+        self._threads.submit(self._with_connection, do)
+
+    def close(self) -> None:
+        """Waits for what was handed in, then closes the connections; idempotent. Blocks."""
+        self._threads.shutdown()
+        while self._opened:
+            self._opened.pop().close()
+        self._engine.dispose()
+
+    def _with_connection(self, do: Callable[[sa.Connection], T]) -> T:
+        connection: sa.Connection | None = getattr(self._its, "connection", None)
+        if connection is None:
+            connection = self._its.connection = self._engine.connect()
+            self._opened.append(connection)
+        try:
+            return do(connection)
+        finally:
+            connection.rollback()  # SQLAlchemy's own state; a transaction that was begun has ended
+
+
+def run_here(work: Callable[[AsyncConnection], Awaitable[T]], connection: sa.Connection) -> T:
+    """Runs the work to its end in this thread."""
+    its = cast("AsyncConnection", _AnsweringAtOnce(connection))
+    try:
+        next(work(its).__await__())
+    except StopIteration as end:
+        return cast("T", end.value)
+    raise RuntimeError("work on the database waited for something else than its connection")
+
+
+class _AnsweringAtOnce:
+    """As much of an `AsyncConnection` as work uses."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self.dialect = connection.dialect
+
+    async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+    async def exec_driver_sql(self, statement: str, parameters: Any = None) -> sa.CursorResult[Any]:
+        return self._connection.exec_driver_sql(statement, parameters)
+
+    async def run_sync(self, do: Callable[[sa.Connection], T]) -> T:
+        return do(self._connection)
+
+
+def _engine(url: sa.URL, connections: int, pragmas: Sequence[str]) -> sa.Engine:
+    engine = sa.create_engine(
+        url, pool_size=connections, max_overflow=0, pool_reset_on_return=None,
+        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},  # whoever closes it is another thread
+        hide_parameters=True,  # they hold prompts, and an error may reach a log
+    )  # fmt: skip
+
+    @sa.event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+        connection.text_factory = _text
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    if "query_only=ON" not in pragmas:
+
+        @sa.event.listens_for(engine, "begin")
+        def begun(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _text(value: bytes) -> str:
+    """Text as stored; bytes that a fault has made invalid survive as surrogates, which no checksum accepts."""
+    return value.decode("utf-8", "surrogateescape")
