@@ -28,10 +28,11 @@ ASKED = "a photograph of a red cube on top of a blue sphere in a white room with
 
 
 class Service:
-    """A service on a free port, with the simulator answering at once."""
+    """A service on a free port, with the simulator answering at once. settings: more of them, in capitals."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self._folder = folder
+        self._settings = settings
         self.port = self.pid = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,6 +45,7 @@ class Service:
             "SIMULATOR_LATENCY": "0",
             "MODELS_DIR": str(ROOT / "models"),
             "LOG_LEVEL": "error",
+            **self._settings,
         }
         command = [Path(sys.executable).with_name("cache-service"), "serve"]
         process = subprocess.Popen(command, env=clean | {f"CACHE_SERVICE_{k}": v for k, v in ours.items()})
@@ -86,12 +88,15 @@ def _port(lock: Path, pid: int) -> int:
 class Client:
     """One kept-alive connection with as little of its own as possible."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str | None = None) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
 
     def post(self, path: str, body: object) -> str:
         """Sends and reads it all; the Cache-Status."""
-        self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        self._connection.request("POST", path, json.dumps(body), self._headers)
         answer = self._connection.getresponse()
         answer.read()
         assert answer.status == 200, answer.status

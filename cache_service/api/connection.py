@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from cache_service.instrumentation.events import ConnectionCut, Hook
 
@@ -138,6 +138,9 @@ class Connection(HttpToolsProtocol):
         self._crowd = crowd
         self._bounds = crowd.bounds
         self._crowded = False
+        self._running: RequestResponseCycle | None = (
+            None  # `cycle` is the last that was read, which may wait behind this one
+        )
         self._phase = _Phase.NOTHING
         self._received = self._chunk = 0  # bytes in all, and of the piece that is being read
         self._begun_at = 0  # of all, at the end of the piece in which this head began
@@ -160,6 +163,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Gives the place back."""
         self._crowd.leave(self)
+        self._let_go()
         self._reading.clear()
         self._writing.clear()
         self._unset_keepalive_if_required()
@@ -253,7 +257,19 @@ class Connection(HttpToolsProtocol):
     def cut(self, reason: str) -> None:
         """Ends the connection at once; nothing more is sent."""
         self._crowd.count(reason)
+        self._let_go()
         self.transport.abort()
+
+    def _let_go(self) -> None:
+        """What the application still says goes nowhere, and what waits behind it is never begun."""
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:
         """All of it: an upgrade that was asked for is ignored, and what follows is the next request (RFC 9110, section 7.8)."""
@@ -286,8 +302,7 @@ class Connection(HttpToolsProtocol):
             if self._phase is not _Phase.BODY or self.pipeline or self.cycle.response_started:
                 self.cut(_REASONS[status])
                 return
-            self.cycle.disconnected = True  # it is about this very body: what the application still says goes nowhere
-            self.cycle.message_event.set()
+            self._let_go()  # it is about this very body
         self._crowd.count(_REASONS[status])
         text = status.phrase.encode("ascii")
         fields = [*self.server_state.default_headers, (b"content-type", b"text/plain"), (b"connection", b"close")]

@@ -53,6 +53,8 @@ class Wire(asyncio.Transport):
         return default
 
     def write(self, data: bytes | bytearray | memoryview) -> None:  # type: ignore[override]
+        if self.ended:
+            raise RuntimeError("as uvloop does")
         if not self.closing:
             self.sent += data
 

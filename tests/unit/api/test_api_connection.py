@@ -373,6 +373,30 @@ def test_an_answer_that_nobody_takes_is_cut_off() -> None:
     virtually(scenario())
 
 
+def test_an_application_is_not_disturbed_by_a_connection_that_was_cut() -> None:
+    """Also where more requests wait behind it: it ends, they aren't begun, and nothing is an error."""
+    ended: list[str] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20")]})
+        await send({"type": "http.response.body", "body": b"x" * 10, "more_body": True})
+        await send({"type": "http.response.body", "body": b"x" * 10})
+        ended.append(scope["path"])
+
+    async def scenario() -> None:
+        world = World(stream)
+        wire = world.connect()
+        wire.unsent = 10**6
+        wire.protocol.pause_writing()
+        await wire.send(GET * 3)
+        await asyncio.sleep(BOUNDS.window_seconds + 1)
+        assert wire.aborted
+        await settle()
+        assert ended == ["/"]
+
+    virtually(scenario())
+
+
 def test_a_closed_connection_whose_last_bytes_nobody_takes_is_cut_off() -> None:
     async def scenario() -> None:
         world = World()
