@@ -16,10 +16,10 @@ from cache_service.answer import Caller, Failed, Report, Result, Served
 from cache_service.api import strict_json
 from cache_service.api.cache_control import parse_cache_control, parse_tags
 from cache_service.api.cache_status import render_age, render_cache_status
-from cache_service.api.faults import whereabouts
 from cache_service.api.problems import code_of, envelope_bytes, is_fault, render_error
 from cache_service.decision import Directives
 from cache_service.errors import CacheServiceError, UnsupportedMediaType, UpstreamUnreachable
+from cache_service.instrumentation.faults import whereabouts
 from cache_service.store.records import Role
 
 SCOPE_KEY: Final = "cache_service.exchange"

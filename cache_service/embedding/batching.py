@@ -134,7 +134,7 @@ class BatchingEmbedder:
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or error is not None:
             results: Sequence[Embedding | EmbeddingError] = [
-                EmbeddingError(f"embedding failed: {error!r}") for _ in jobs
+                EmbeddingError(f"embedding failed: {type(error).__name__}") for _ in jobs
             ]
         else:
             results = done.result()

@@ -1,4 +1,7 @@
-"""How log lines look: one line each, JSON for machines or text for a terminal. Whoever logs passes facts as `extra`."""
+"""How log lines look: one line each, JSON for machines or text for a terminal. Whoever logs passes facts as `extra`.
+
+An exception is told by its class and where it arose, and by its words only where those can't hold a prompt or a key.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+from cache_service.instrumentation.faults import whereabouts
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _NOISY = (
@@ -42,7 +47,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; an exception's traceback is a member, so that the line stays one."""
+        """The line; where an exception arose is a member."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -50,8 +55,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **facts(record),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if (error := _exception(record)) is not None:
+            line["exception"] = whereabouts(error)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
@@ -59,8 +64,13 @@ class ConsoleFormatter(logging.Formatter):
     """Time, level, message, and the facts as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and an exception's traceback below it."""
+        """The line, and where an exception arose below it."""
         time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
         told = " ".join(f"{name}={value}" for name, value in facts(record).items())
         line = f"{time} {record.levelname.lower():8} {record.getMessage()} {told}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        error = _exception(record)
+        return line if error is None else f"{line}\n    {whereabouts(error)}"
+
+
+def _exception(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None

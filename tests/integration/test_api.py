@@ -7,18 +7,27 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import http_sf
 import httpx
 import pytest
+from fastapi.routing import APIRoute
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.routing import BaseRoute
 
 from cache_service.answer import Failed, Report, Result, Served
+from cache_service.api.app import create_app
 from cache_service.api.problems import GENERATION_ROUTES
 from cache_service.errors import CacheServiceError, UpstreamUnreachable
+from cache_service.instrumentation.logs import ConsoleFormatter, JsonFormatter
+from cache_service.instrumentation.tracing import Tracing
 from cache_service.store.records import Act, NewKey, Role
-from tests.fakes.service import ADMIN_TOKEN, BODY, HIT, Asked, Bench, make_bench
+from tests.fakes.service import ADMIN_TOKEN, BODY, HIT, Asked, Bench, make_bench, serve
 from tests.fakes.upstream import FakeUpstream, planned
 
 JSON = "application/json"
@@ -283,6 +292,25 @@ async def test_every_route_is_in_the_matrix() -> None:
             clients = CLIENT if operation["security"] == [{"clientKey": []}] else PUBLIC
             listed[method.upper(), concrete] = operation.get("x-role", clients)
     assert listed == ROUTES
+
+
+async def test_no_route_is_left_out_of_the_list() -> None:
+    """What the application answers is what `/openapi.json` lists, and so what the matrix tries."""
+    bench = make_bench()
+    async with bench.client() as client:
+        document = (await client.get("/openapi.json")).json()
+    listed = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
+    served = {(method, route.path_format) for route in _api_routes(bench.app.routes) for method in route.methods or ()}
+    assert served == listed
+
+
+def _api_routes(routes: Iterable[BaseRoute]) -> Iterator[APIRoute]:
+    """Each route that answers, also of routers within routers; anything else (a mount, a socket) fails."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        else:
+            yield from _api_routes(route.original_router.routes)  # type: ignore[attr-defined]
 
 
 async def test_anonymous_clients_do_not_reach_administration() -> None:
@@ -702,6 +730,59 @@ async def test_canaries_show_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     assert logged
     for canary in canaries:
         assert not [text for text in texts + logged if canary in text]
+
+
+CANARY_KEYS = ("canary-key-of-ann", "shortkey", "canary-gone-key", "wrong-canary-key")
+CANARY_BODIES: dict[str, Any] = BODIES | {
+    IMAGES: {"prompt": "canary-prompt"},
+    CHAT: {"messages": [{"role": "user", "content": "canary-prompt"}]},
+    GENERATE: {"operation": "images", "request": {"prompt": "canary-prompt"}},
+    BATCHES: [{"operation": "images", "request": {"prompt": "canary-prompt"}}],
+    PURGE: {"prompt": "canary-prompt", "dry_run": True},
+    FEEDBACK: {"key": "canary-prompt", "verdict": "wrong"},
+    "/admin/playground": {"operation": "images", "request": {"prompt": "canary-prompt"}},
+    "/admin/keys": {"name": "new", "role": "canary-prompt"},
+    "/admin/session": {"token": "wrong-canary-key"},
+}
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda value: str(value))
+async def test_no_route_tells_logs_metrics_or_traces_of_prompts_or_keys(
+    method: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asks, rightly or wrongly, and whatever fails behind it; what is refused doesn't repeat a key or a prompt either."""
+    caplog.set_level(logging.DEBUG)
+    bench = make_bench(client_keys=("ann:canary-key-of-ann", "bob:shortkey"))
+    spans = InMemorySpanExporter()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    bench.service.tracing = Tracing(tracers, MeterProvider(), gen_ai=True)
+    bench.app = create_app(bench.service)
+    refused: list[str] = []
+
+    async def fail(asked: Asked) -> Result:
+        raise RuntimeError(str(asked.body))
+
+    body = CANARY_BODIES.get(path)
+    wrong = {"canary-prompt": 1} if body is not None else None
+    async with bench.client() as client:
+        for bench.cache.answer in (serve, fail):
+            for key in (*CANARY_KEYS, ADMIN_TOKEN):
+                for sent in (body, wrong, ["canary-prompt"] if wrong else None):
+                    headers = {"authorization": f"Bearer {key}", "cookie": f"cache_service_session={CANARY_KEYS[3]}"}
+                    answer = await client.request(
+                        method, path, json=sent, headers=headers, params={"canary-prompt": "1"}
+                    )
+                    if answer.status_code == 401:
+                        refused.append(answer.text + str(answer.headers))
+        metrics = (await client.get("/metrics", headers={"authorization": "Bearer shortkey"})).text
+    records = [record for record in caplog.records if not record.name.startswith(("httpx", "asyncio"))]
+    logged = [form.format(record) for record in records for form in (JsonFormatter(), ConsoleFormatter())]
+    traced = [span.to_json() for span in spans.get_finished_spans()]
+    assert logged
+    assert traced
+    for canary in ("canary-prompt", *CANARY_KEYS, ADMIN_TOKEN):
+        assert not [text for text in (*logged, *traced, metrics, *refused) if canary in text]
 
 
 async def test_a_hit_is_served_to_the_end() -> None:
