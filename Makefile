@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Of all that is installed only what serving imports is byte-compiled, so that setting up and the first start are both quick.
-COMPILE := import cache_service.server, cache_service.api.app, cache_service.embedding.onnx, cache_service.simulator.server
+COMPILE := import cache_service.server, cache_service.api.app, cache_service.embedding.onnx, cache_service.embedding.openvino, cache_service.simulator.server
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # Stamps: what is installed, as of which lock. `run` needs no tools of development.
@@ -78,14 +78,14 @@ $(BIN)/pip:
 $(RUN_STAMP): $(LOCK) | $(BIN)/pip
 	@echo "Installing into $(VENV) (the first time takes some minutes) …"
 	@$(PIP_INSTALL) setuptools
-	@$(PIP_INSTALL) --no-build-isolation --editable '.[model]'
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[model,openvino]'
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c '$(COMPILE)'
 	@touch $@
 
 $(DEV_STAMP): $(LOCK) | $(BIN)/pip
 	@echo "Installing into $(VENV) with the tools of development (the first time takes some minutes) …"
 	@$(PIP_INSTALL) setuptools
-	@$(PIP_INSTALL) --no-build-isolation --editable '.[model,dev]'
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[model,openvino,dev]'
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c '$(COMPILE)'
 	@touch $(RUN_STAMP) $@
 

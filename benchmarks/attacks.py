@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from cache_service.config import PROFILES
-from cache_service.embedding.base import Embedder, Embedding
+from cache_service.embedding.base import Embedder, Embedding, Reading
 from cache_service.embedding.onnx import OnnxEmbedder, load_engine
 from cache_service.jobs.evaluate import Evaluation, Pair, evaluate, read_pairs
 from cache_service.operations.base import Operation
@@ -303,9 +303,13 @@ class Remembering:
         self._inner = inner
         self._known: dict[str, Embedding] = {}
 
+    def read(self, text: str) -> Reading:
+        """The inner one's."""
+        return self._inner.read(text)
+
     async def embed(self, texts: Sequence[str]) -> list[Embedding]:
-        """In order; short ones first to the model, so that no batch is padded in vain."""
-        new = sorted({text for text in texts if text not in self._known}, key=len)
+        """In order."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
         self._known |= dict(zip(new, await self._inner.embed(new) if new else [], strict=True))
         return [self._known[text] for text in texts]
 

@@ -23,7 +23,7 @@ from random import Random
 from cache_service import bootstrap
 from cache_service.calibration import LEAST_CATEGORY, at_prior, upper
 from cache_service.config import Settings
-from cache_service.embedding.base import Embedder, Embedding
+from cache_service.embedding.base import Embedder, Embedding, Reading
 from cache_service.errors import CacheServiceError, ConfigurationError
 from cache_service.jobs import picture
 from cache_service.jobs.evaluate import GATES, Evaluation, Gate, Tally
@@ -84,6 +84,10 @@ class OnceEmbedded:
         self._seconds = seconds
         self._known: dict[str, Embedding] = {}
         self.model_id, self.dimension = embedder.model_id, embedder.dimension
+
+    def read(self, text: str) -> Reading:
+        """The embedder's."""
+        return self._embedder.read(text)
 
     async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """One embedding for each text. Raises EmbeddingError."""

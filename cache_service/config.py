@@ -265,8 +265,10 @@ class Settings(BaseModel):
         gt=0,
         description="An embedding that takes longer counts as failed: the prompt is found exactly only.",
     )
-    embedder: Literal["onnx", "sentence-transformers"] = Field(
-        default="onnx", description="Engine of the embedding model."
+    embedder: Literal["auto", "onnx", "openvino", "sentence-transformers"] = Field(
+        default="auto",
+        description="Engine of the embedding model. `auto`: `openvino` where it is installed and the processor multiplies bfloat16, else "
+        "`onnx`. Their vectors are of one model (cosine ≥ 0.9999) and may be mixed.",
     )
     embedding_model: str = Field(
         default="all-MiniLM-L6-v2",

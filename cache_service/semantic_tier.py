@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from cache_service.decision import Judged
-from cache_service.embedding.base import Embedder
+from cache_service.embedding.base import Embedder, Reading
 from cache_service.errors import EmbeddingError, VerificationError
 from cache_service.index.base import Candidate, VectorIndex
 from cache_service.instrumentation.events import CandidateJudged, Hook, TierFailed
@@ -18,6 +18,9 @@ from cache_service.store.entry import Entry, StoredVector
 from cache_service.verification.base import Analysis, Different, Open, Same, Unsure, Verdict, Verifier
 
 log = logging.getLogger(__name__)
+
+READ_AT_ONCE = 4_000
+"""Characters of a prompt that is split into word pieces on the loop, within a millisecond."""
 
 READ_AT_MOST = 2
 """Candidates of one prompt that the verifier's dear stages (a cross-encoder, 4 to 8 ms each) look at."""
@@ -62,21 +65,31 @@ class SemanticTier:
         return question.meaning is not None
 
     async def embed(self, prompt: str, operation: str) -> Meaning | None:
-        """None where the model or the analysis failed: the prompt is then found exactly only."""
+        """None where the model or the analysis failed: the prompt is then found exactly only.
+
+        The analysis needs what the model sees of the prompt, not the vector, so both are made at the same time.
+        """
         try:
             async with asyncio.timeout(self._embed_timeout):
-                (embedding,) = await self._embedder.embed([prompt])
+                at_once = len(prompt) <= READ_AT_ONCE
+                read = self._embedder.read
+                reading = read(prompt) if at_once else await asyncio.to_thread(read, prompt)
+                (embedding,), analysis = await asyncio.gather(
+                    self._embedder.embed([reading]), self._analysed(prompt, reading, operation)
+                )
         except (EmbeddingError, TimeoutError):
             log.exception("a prompt could not be embedded; it is found exactly only")
             self._hook(TierFailed(operation, "embedding"))
             return None
+        return None if analysis is None else Meaning(embedding, analysis)
+
+    async def _analysed(self, prompt: str, reading: Reading, operation: str) -> Analysis | None:
         try:
-            analysis = await asyncio.to_thread(self._verifier.analyse, prompt, embedding)
+            return await asyncio.to_thread(self._verifier.analyse, prompt, reading)
         except Exception:  # fail closed, whatever a verifier does
             log.exception("a prompt could not be analysed; it is found exactly only")
             self._hook(TierFailed(operation, "verifier"))
             return None
-        return Meaning(embedding, analysis)
 
     async def search(self, partition: str, meaning: Meaning, floor: float) -> list[Candidate]:
         """Step 4. The closest entries of the partition, cosine ≥ floor."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache_service.config import Settings
+from cache_service.embedding import openvino
 from cache_service.embedding.base import Embedder
 from cache_service.errors import ConfigurationError
 from cache_service.verification.base import Verifier
@@ -15,23 +17,29 @@ from cache_service.verification.rules import RulesVerifier
 if TYPE_CHECKING:
     from cache_service.verification.learned import Models
 
+log = logging.getLogger(__name__)
+
 
 async def embedder(settings: Settings) -> Embedder:
     """The embedding model in force, loaded. Raises EmbeddingError."""
     models = models_dir(settings)
-    if settings.embedder == "sentence-transformers":
+    return await asyncio.to_thread(_load, settings, models)
+
+
+def _load(settings: Settings, models: Path) -> Embedder:
+    engine, name, threads = settings.embedder, settings.embedding_model, settings.embedding_threads
+    if engine == "sentence-transformers":
         from cache_service.embedding.sentence_transformer import SentenceTransformerEmbedder
 
-        return await asyncio.to_thread(
-            lambda: SentenceTransformerEmbedder(
-                models, threads=settings.embedding_threads, name=settings.embedding_model
-            )
-        )
+        return SentenceTransformerEmbedder(models, threads=threads, name=name)
+    if engine == "auto":
+        engine = "openvino" if openvino.is_quickest(models, name) else "onnx"
+        log.info("the embedding model runs on %s", engine)
+    if engine == "openvino":
+        return openvino.OpenVinoEmbedder(models, threads=threads, name=name)
     from cache_service.embedding.onnx import OnnxEmbedder
 
-    return await asyncio.to_thread(
-        lambda: OnnxEmbedder(models, threads=settings.embedding_threads, name=settings.embedding_model)
-    )
+    return OnnxEmbedder(models, threads=threads, name=name)
 
 
 async def verifier(settings: Settings) -> Verifier:

@@ -19,14 +19,38 @@ import numpy.typing as npt
 Vector: TypeAlias = npt.NDArray[np.float32]
 
 
+class Seen(Protocol):
+    """What the model saw of a text."""
+
+    @property
+    def unknown(self) -> tuple[tuple[int, int], ...]:
+        """Half-open character spans that the tokenizer mapped to `[UNK]` or dropped."""
+
+    @property
+    def cut(self) -> int | None:
+        """Character offset from which on the text was not read, or None if all of it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as the model reads it, before it is embedded: what is `Seen` of it.
+
+    ids: of the word pieces, with the special ones; only the embedder that read it can make sense of them.
+    pieces: the same without the special ones ("a", "mini", "##lm").
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    unknown: tuple[tuple[int, int], ...]
+    cut: int | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """One text's vector and what the model saw of the text.
+    """One text's vector and what was `Seen` of the text.
 
-    vector: float32, shape (dimension,), unit length.
-    pieces: the word pieces that were read, without the special ones ("a", "mini", "##lm").
-    unknown: half-open character spans of the text that the tokenizer mapped to `[UNK]`.
-    cut: character offset from which on the text was not read, or None if all of it was.
+    vector: float32, shape (dimension,), unit length. pieces: as in `Reading`.
     """
 
     vector: Vector
@@ -36,7 +60,7 @@ class Embedding:
 
 
 class Embedder(Protocol):
-    """Turns texts into embeddings; equal texts give equal vectors within float32 rounding of one process."""
+    """Turns texts into embeddings; equal texts give equal vectors within the rounding of the engine (cosine ≥ 0.9999)."""
 
     @property
     def model_id(self) -> str:
@@ -46,7 +70,12 @@ class Embedder(Protocol):
     def dimension(self) -> int:
         """Length of every vector."""
 
-    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
+    def read(self, text: str) -> Reading:
+        """What `embed` may be given in place of the text, so that others can look at it meanwhile. CPU work of 0.02 ms, of a megabyte's
+        text 10 ms. Raises EmbeddingError.
+        """
+
+    async def embed(self, texts: Sequence[str | Reading]) -> list[Embedding]:
         """One embedding for each text, in order; CPU work runs in a thread. Raises EmbeddingError."""
 
     async def aclose(self) -> None:

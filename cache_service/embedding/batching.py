@@ -1,9 +1,8 @@
-"""Texts that wait for the model share its next call.
+"""Texts that wait for the model share its next pass.
 
-A lone text never waits: it goes to the worker thread at once. What arrives while the thread is busy goes together in the
-next round, taken in turn from each waiting call, so that a bulk of 10,000 texts delays a single one by a round at most.
-Inside a round, texts are sorted by length and run in buckets with little padding, because padding is what a batch costs
-(two cores, measured: batches of 32 in order of arrival 140 texts/s a core, one by one 215, sorted by length 278).
+A lone text never waits: its pass begins at once. What arrives while a pass runs goes together in the next one, up to `PASS_PIECES`, taken
+in turn from each waiting call and the oldest first: a bulk of 10,000 texts delays a single one by two passes at most, and nobody is passed
+over. The thread goes from one pass to the next without asking the event loop, which is told of each result.
 
 A text that fails, fails alone. No result is kept or shared between callers: a memo would tell one what another asked.
 """
@@ -11,38 +10,28 @@ A text that fails, fails alone. No result is kept or shared between callers: a m
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from cache_service.embedding.base import Embedding, Vector
-from cache_service.embedding.word_pieces import Reading
+from cache_service.embedding.base import Embedding, Reading, Vector
+from cache_service.embedding.packed import PASS_PIECES, Matrix
 from cache_service.errors import EmbeddingError
 
-Matrix: TypeAlias = npt.NDArray[np.float32]
-"""float32, shape (texts, dimension)."""
-
-ROUND = 32
-"""Texts in one round: about 0.1 s of two cores, which is the longest that a newcomer waits."""
-
-BUCKET_PIECES = 1024
-"""Pieces in one call, padding included. Throughput no longer grows above it; memory does (at 4,096: 200 MB more)."""
-
-PADDING = 0.125
-"""Share of a bucket that may be padding."""
+Outcome: TypeAlias = Embedding | EmbeddingError
 
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1 before it counts as broken."""
 
 
 class Engine(Protocol):
-    """A model in one thread: called by one thread at a time."""
+    """A model: `forward` is called by one thread at a time, `read` by any."""
 
     @property
     def model_id(self) -> str:
@@ -56,13 +45,19 @@ class Engine(Protocol):
         """The text's word pieces. Raises EmbeddingError."""
 
     def forward(self, readings: Sequence[Reading]) -> Matrix:
-        """One unit vector for each reading, in order; may raise anything."""
+        """One unit vector for each of at least one reading, in order; may raise anything."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    text: str
+    text: str | Reading
     future: asyncio.Future[Embedding]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    job: _Job
+    reading: Reading
 
 
 class BatchingEmbedder:
@@ -71,6 +66,7 @@ class BatchingEmbedder:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
+        self._lock = threading.Lock()  # of the next two, which the loop and the thread share
         self._calls: deque[deque[_Job]] = deque()
         self._running = False
         self._closed = False
@@ -85,7 +81,11 @@ class BatchingEmbedder:
         """The engine's."""
         return self._engine.dimension
 
-    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
+    def read(self, text: str) -> Reading:
+        """The engine's."""
+        return self._engine.read(text)
+
+    async def embed(self, texts: Sequence[str | Reading]) -> list[Embedding]:
         """As `Embedder` promises; one text that fails fails its whole call, and no other call."""
         if self._closed:
             raise EmbeddingError("the embedder is closed")
@@ -93,10 +93,11 @@ class BatchingEmbedder:
             return []
         loop = asyncio.get_running_loop()
         jobs = [_Job(text, loop.create_future()) for text in texts]
-        # by length, so that the rounds of a bulk hold texts of like length
-        self._calls.append(deque(sorted(jobs, key=lambda job: len(job.text))))
-        if not self._running:
-            self._next_round()
+        with self._lock:
+            self._calls.append(deque(jobs))
+            begin, self._running = not self._running, True
+        if begin:
+            self._thread.submit(self._passes)
         try:
             return await asyncio.gather(*(job.future for job in jobs))
         finally:
@@ -106,95 +107,109 @@ class BatchingEmbedder:
     async def aclose(self) -> None:
         """Who still waits gets EmbeddingError; what runs is delivered."""
         self._closed = True
-        for job in self._take(limit=None):
-            job.future.set_exception(EmbeddingError("the embedder was closed"))
+        with self._lock:
+            waiting = [job for call in self._calls for job in call]
+            self._calls.clear()
+        for job in waiting:
+            if not job.future.done():
+                job.future.set_exception(EmbeddingError("the embedder was closed"))
         self._thread.shutdown(wait=False)
 
-    def _next_round(self) -> None:
-        jobs = self._take(limit=ROUND)
-        self._running = bool(jobs) and not self._closed
-        if self._running:
-            work = partial(embed_texts, self._engine, [job.text for job in jobs])
-            done = asyncio.get_running_loop().run_in_executor(self._thread, work)
-            done.add_done_callback(partial(self._deliver, jobs))
+    def _passes(self) -> None:
+        """One pass after the other until nothing waits; runs in the thread."""
+        left: _Read | None = None
+        while True:
+            chosen, left = self._next_pass(left)
+            if chosen:
+                _tell([one.job for one in chosen], forward(self._engine, [one.reading for one in chosen]))
+            elif self._idle():
+                return
 
-    def _take(self, *, limit: int | None) -> list[_Job]:
-        """Waiting jobs, one of each call in turn; those whose caller went away are dropped."""
-        jobs: list[_Job] = []
-        while self._calls and (limit is None or len(jobs) < limit):
-            call = self._calls.popleft()
-            job = call.popleft()
-            if call:
-                self._calls.append(call)
-            if not job.future.done():
-                jobs.append(job)
-        return jobs
-
-    def _deliver(self, jobs: list[_Job], done: asyncio.Future[list[Embedding | EmbeddingError]]) -> None:
-        error = None if done.cancelled() else done.exception()
-        if done.cancelled() or error is not None:
-            results: Sequence[Embedding | EmbeddingError] = [
-                EmbeddingError(f"embedding failed: {type(error).__name__}") for _ in jobs
-            ]
-        else:
-            results = done.result()
-        for job, result in zip(jobs, results, strict=True):
-            if job.future.done():
+    def _next_pass(self, first: _Read | None) -> tuple[list[_Read], _Read | None]:
+        """As many as have room, and the one that had none any more. first: the one that had none in the pass before."""
+        chosen = [] if first is None else [first]
+        pieces = sum(len(one.reading.ids) for one in chosen)
+        while (job := self._take()) is not None:
+            reading = read(self._engine, job.text)
+            if isinstance(reading, EmbeddingError):
+                _tell([job], [reading])
                 continue
-            if isinstance(result, EmbeddingError):
-                job.future.set_exception(result)
-            else:
-                job.future.set_result(result)
-        self._next_round()
+            pieces += len(reading.ids)
+            if chosen and pieces > PASS_PIECES:
+                return chosen, _Read(job, reading)
+            chosen.append(_Read(job, reading))
+        return chosen, None
+
+    def _take(self) -> _Job | None:
+        """A job of the call whose turn it is; those whose caller went away are dropped."""
+        with self._lock:
+            while self._calls:
+                call = self._calls.popleft()
+                job = call.popleft()
+                if call:
+                    self._calls.append(call)
+                if not job.future.done():
+                    return job
+        return None
+
+    def _idle(self) -> bool:
+        """Whether nothing waits: who comes from now on has to begin."""
+        with self._lock:
+            self._running = bool(self._calls)
+            return not self._running
 
 
-def embed_texts(engine: Engine, texts: Sequence[str]) -> list[Embedding | EmbeddingError]:
-    """What one round does, in order of the texts: an embedding, or the error of that text alone."""
-    results: list[Embedding | EmbeddingError] = [EmbeddingError("not embedded")] * len(texts)
-    readings: dict[int, Reading] = {}
-    for place, text in enumerate(texts):
-        try:
-            readings[place] = engine.read(text)
-        except EmbeddingError as error:
-            results[place] = error
-    places = list(readings)
-    for bucket in buckets([len(readings[place].ids) for place in places]):
-        chosen = [places[number] for number in bucket]
-        outcomes = _forward(engine, [readings[place] for place in chosen])
-        for place, outcome in zip(chosen, outcomes, strict=True):
-            results[place] = outcome
-    return results
+def read(engine: Engine, text: str | Reading) -> Reading | EmbeddingError:
+    """The text's pieces, unless it has been read already."""
+    if isinstance(text, Reading):
+        return text
+    try:
+        return engine.read(text)
+    except EmbeddingError as error:
+        return error
 
 
-def buckets(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Splits texts, given by their lengths, into calls: like lengths together, so that padding stays below `PADDING`."""
-    bucket: list[int] = []
-    pieces = 0
-    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
-        padded = lengths[number] * (len(bucket) + 1)  # this one is the longest so far
-        if bucket and (padded > BUCKET_PIECES or padded - pieces - lengths[number] > PADDING * padded):
-            yield bucket
-            bucket, pieces = [], 0
-        bucket.append(number)
-        pieces += lengths[number]
-    if bucket:
-        yield bucket
+def embed_texts(engine: Engine, texts: Sequence[str]) -> list[Outcome]:
+    """One pass for each text: an embedding, or the error of that text alone."""
+    readings = [read(engine, text) for text in texts]
+    return [reading if isinstance(reading, EmbeddingError) else forward(engine, [reading])[0] for reading in readings]
 
 
-def _forward(engine: Engine, readings: Sequence[Reading]) -> list[Embedding | EmbeddingError]:
+def forward(engine: Engine, readings: Sequence[Reading]) -> list[Outcome]:
+    """What one pass makes of each; where it fails, each is tried alone."""
     try:
         vectors = engine.forward(readings)
     except Exception as error:  # whatever the engine raises becomes that text's error
         if len(readings) > 1:
-            return [outcome for reading in readings for outcome in _forward(engine, [reading])]
+            return [outcome for reading in readings for outcome in forward(engine, [reading])]
         failure = EmbeddingError(f"the embedding model failed: {type(error).__name__}")
         failure.__cause__ = error
         return [failure]
     return [_checked(reading, vector) for reading, vector in zip(readings, vectors, strict=True)]
 
 
-def _checked(reading: Reading, vector: Vector) -> Embedding | EmbeddingError:
+def _checked(reading: Reading, vector: Vector) -> Outcome:
     # a NaN fails the comparison too
     if not abs(float(np.linalg.norm(vector)) - 1.0) <= UNIT_TOLERANCE:
         return EmbeddingError("the embedding model gave a vector that is not of unit length")
     return Embedding(vector, reading.pieces, reading.unknown, reading.cut)
+
+
+def _tell(jobs: Sequence[_Job], outcomes: Sequence[Outcome]) -> None:
+    """Each job's own loop hears of it, once for the pass; a new loop may wait while what an old one wanted still runs."""
+    told: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Outcome]]] = {}
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        told.setdefault(job.future.get_loop(), []).append((job, outcome))
+    for loop, results in told.items():
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+            loop.call_soon_threadsafe(_deliver, results)
+
+
+def _deliver(results: Sequence[tuple[_Job, Outcome]]) -> None:
+    for job, outcome in results:
+        if job.future.done():
+            continue
+        if isinstance(outcome, EmbeddingError):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)

@@ -1,7 +1,8 @@
-"""Makes the ONNX file that serves: `python -m cache_service.embedding.export`, what `make model` runs.
+"""Makes the model's files that serve: `python -m cache_service.embedding.export`, what `make model` runs.
 
 The weights come from local files, checked by SHA-256. What was made is compared at once with sentence-transformers on 500
-prompts and thrown away if one of them differs; `manifest.json` beside it then holds the digests that the server checks.
+prompts and thrown away if one of them differs; `manifest.json` beside it then holds the digests that the server checks. Where OpenVINO is
+installed, its own files are made of that one, which needs no torch.
 A second run finds intact files and returns at once, without importing torch.
 """
 
@@ -12,16 +13,18 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cache_service.embedding import openvino
 from cache_service.embedding.base import Embedding
-from cache_service.embedding.batching import Engine, Matrix, embed_texts
+from cache_service.embedding.batching import Engine, embed_texts
 from cache_service.embedding.manifest import (
     TOKENIZER,
     WEIGHTS,
@@ -30,11 +33,13 @@ from cache_service.embedding.manifest import (
     check_files,
     find_weights,
     onnx_name,
+    openvino_names,
     read_made,
     read_model,
     sha256_of,
 )
-from cache_service.embedding.onnx import ATTENTION_MASK, EMBEDDING, INPUT_IDS, OnnxEngine
+from cache_service.embedding.onnx import OnnxEngine
+from cache_service.embedding.packed import HIDDEN, IDS, POSITIONS, TEXTS, Matrix
 from cache_service.embedding.sentence_transformer import SentenceTransformerEngine
 from cache_service.errors import EmbeddingError
 
@@ -43,35 +48,43 @@ LOWEST_COSINE = 0.9999
 
 OPSET = 17
 
+FOREIGN = -1e9
+"""What is added to the likeness of pieces of different texts: softmax makes it 0."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 made or intact, 1 refused or impossible (standard error says why)."""
     parser = argparse.ArgumentParser(
-        prog="cache_service.embedding.export", description="Make the embedding model's file."
+        prog="cache_service.embedding.export", description="Make the embedding model's files."
     )
     parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder with manifest.toml")
     parser.add_argument("--weights", type=Path, help="folder with the model's files; else the installed package")
     options = parser.parse_args(arguments)
     try:
         model = read_model(options.models_dir)
-        if is_intact(options.models_dir, model):
-            sys.stdout.write(f"{model.id}: intact\n")
-            return 0
-        made = export(options.models_dir, model, options.weights)
+        made = intact(options.models_dir, model)
+        said = "intact"
+        if made is None:
+            made = export(options.models_dir, model, options.weights)
+            said = f"made, lowest cosine to sentence-transformers {made.lowest_cosine:.6f}"
+        if openvino.is_installed() and not {*openvino_names(model)} <= made.files.keys():
+            lowest = convert(options.models_dir, model, made)
+            said += f"; made for OpenVINO, lowest cosine to that {lowest:.6f}"
     except EmbeddingError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{model.id}: made, lowest cosine to sentence-transformers {made.lowest_cosine:.6f}\n")
+    sys.stdout.write(f"{model.id}: {said}\n")
     return 0
 
 
-def is_intact(models_dir: Path, model: Model) -> bool:
-    """Whether the exported files are there, made from these weights, and unaltered."""
+def intact(models_dir: Path, model: Model) -> Made | None:
+    """What was made, if the exported files are there, made from these weights, and unaltered."""
     try:
-        check_files(models_dir / "cache", read_made(models_dir, model).files)
+        made = read_made(models_dir, model)
+        check_files(models_dir / "cache", made.files)
     except EmbeddingError:
-        return False
-    return True
+        return None
+    return made
 
 
 def export(models_dir: Path, model: Model, weights: Path | None = None) -> Made:
@@ -98,15 +111,42 @@ def export(models_dir: Path, model: Model, weights: Path | None = None) -> Made:
         temporary.unlink(missing_ok=True)
     files = {name: sha256_of(cache / name) for name in (final.name, TOKENIZER)}
     made = Made(model_id=model.id, weights=model.files[WEIGHTS], files=files, lowest_cosine=lowest)
-    manifest = cache / "manifest.json"
-    partial = manifest.with_suffix(".tmp")
-    partial.write_text(json.dumps({model.name: asdict(made)}, indent=2) + "\n", "utf-8")
-    partial.replace(manifest)
+    _file(models_dir, model, made)
     return made
 
 
+def convert(models_dir: Path, model: Model, made: Made) -> float:
+    """Makes the files for OpenVINO of the exported one, compares them with it and files them; the lowest cosine.
+
+    Raises EmbeddingError if the comparison fails; what was made before stays as it is.
+    """
+    cache = models_dir / "cache"
+    names = openvino_names(model)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        temporary = Path(folder)
+        openvino.convert(cache / onnx_name(model), temporary / names[0])
+        lowest = lowest_cosine(
+            openvino.OpenVinoEngine(model, temporary / names[0], cache / TOKENIZER),
+            OnnxEngine(model, cache / onnx_name(model), cache / TOKENIZER),
+            comparison_prompts(models_dir),
+        )
+        if not lowest >= LOWEST_COSINE:
+            raise EmbeddingError(f"the model made for OpenVINO differs from the exported one: cosine {lowest:.6f}")
+        for name in names:
+            (temporary / name).replace(cache / name)
+    _file(models_dir, model, replace(made, files={**made.files, **{name: sha256_of(cache / name) for name in names}}))
+    return lowest
+
+
+def _file(models_dir: Path, model: Model, made: Made) -> None:
+    manifest = models_dir / "cache" / "manifest.json"
+    partial = manifest.with_suffix(".tmp")
+    partial.write_text(json.dumps({model.name: asdict(made)}, indent=2) + "\n", "utf-8")
+    partial.replace(manifest)
+
+
 def write_graph(folder: Path, target: Path) -> None:
-    """Writes transformer, mean pooling and normalising as one graph with free batch size and length."""
+    """Writes the transformer over a row of packed texts (see `packed`) as one graph of free length."""
     # Read when the libraries are imported; bars and reports of weights that aren't used would only worry whoever runs this once.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     try:
@@ -114,41 +154,55 @@ def write_graph(folder: Path, target: Path) -> None:
         import transformers
     except ImportError as error:
         raise EmbeddingError("making the model needs torch: install cache-service[model]") from error
-    bert = transformers.BertModel.from_pretrained(
-        str(folder), add_pooling_layer=False, attn_implementation="eager", local_files_only=True
-    )
+    bert: Any = transformers.BertModel.from_pretrained(str(folder), add_pooling_layer=False, local_files_only=True)
 
-    class MeanPooled(torch.nn.Module):
+    class Packed(torch.nn.Module):
+        """BERT's encoder with its own weights; query, key and value are one product instead of three."""
+
         def __init__(self) -> None:
             super().__init__()
-            self.bert = bert
+            table = bert.embeddings
+            self.words, self.norm, self.layers = table.word_embeddings, table.LayerNorm, bert.encoder.layer
+            self.heads, self.width = bert.config.num_attention_heads, bert.config.hidden_size
+            self.places = torch.nn.Parameter(table.position_embeddings.weight + table.token_type_embeddings.weight[0])
+            selves = [layer.attention.self for layer in self.layers]
+            self.joined = [
+                [
+                    torch.cat([getattr(each, kind) for each in (one.query, one.key, one.value)])
+                    for kind in ("weight", "bias")
+                ]
+                for one in selves
+            ]
 
-        def forward(self, ids: Any, mask: Any) -> Any:
-            weight = mask.unsqueeze(-1).to(torch.float32)
-            # the mask as the attention adds it, made here, where tracing can see that it depends on the input
-            added = (1.0 - mask[:, None, None, :].to(torch.float32)) * torch.finfo(torch.float32).min
-            hidden = self.bert(
-                input_ids=ids, attention_mask=added, token_type_ids=torch.zeros_like(ids)
-            ).last_hidden_state
-            mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
-            return torch.nn.functional.normalize(mean, p=2, dim=1)
+        def forward(self, ids: Any, positions: Any, texts: Any) -> Any:
+            functional: Any = torch.nn.functional
+            # over the row as a batch of one: [1, heads, pieces, pieces], the same for every layer
+            foreign = torch.where(texts[:, None] == texts[None, :], 0.0, FOREIGN)[None, None]
+            state = self.norm((self.words(ids) + functional.embedding(positions, self.places))[None])
+            for layer, (weight, bias) in zip(self.layers, self.joined, strict=True):
+                query, key, value = (
+                    part.view(1, -1, self.heads, self.width // self.heads).transpose(1, 2)
+                    for part in functional.linear(state, weight, bias).split(self.width, -1)
+                )
+                likeness = query @ key.transpose(-1, -2) * (self.width // self.heads) ** -0.5 + foreign
+                seen = (torch.softmax(likeness, -1) @ value).transpose(1, 2).reshape(1, -1, self.width)
+                state = layer.attention.output(seen, state)
+                state = layer.output(layer.intermediate(state), state)
+            return state[0]
 
-    ids = torch.tensor([[101, 1037, 4937, 2006, 102], [101, 4937, 102, 0, 0]])
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    with warnings.catch_warnings():
+    row = tuple(
+        torch.tensor(one) for one in ([101, 1037, 4937, 102, 101, 4937, 102], [0, 1, 2, 3, 0, 1, 2], [0] * 4 + [1] * 3)
+    )
+    with warnings.catch_warnings(), torch.no_grad():
         # the tracing exporter is deprecated in favour of one that needs another library; the comparison guards the result
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            MeanPooled().eval(),
-            (ids, mask),
+            Packed().eval(),
+            row,
             str(target),
-            input_names=[INPUT_IDS, ATTENTION_MASK],
-            output_names=[EMBEDDING],
-            dynamic_axes={
-                INPUT_IDS: {0: "batch", 1: "length"},
-                ATTENTION_MASK: {0: "batch", 1: "length"},
-                EMBEDDING: {0: "batch"},
-            },
+            input_names=[IDS, POSITIONS, TEXTS],
+            output_names=[HIDDEN],
+            dynamic_axes={name: {0: "pieces"} for name in (IDS, POSITIONS, TEXTS, HIDDEN)},
             opset_version=OPSET,
             dynamo=False,
         )

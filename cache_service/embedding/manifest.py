@@ -123,4 +123,9 @@ def read_made(models_dir: Path, model: Model) -> Made:
 
 def onnx_name(model: Model) -> str:
     """File name of the exported model inside `cache`."""
-    return f"{model.name}.onnx"
+    return f"{model.name}-packed.onnx"
+
+
+def openvino_names(model: Model) -> tuple[str, str]:
+    """File names of the same model for OpenVINO: graph and weights."""
+    return f"{model.name}-packed.xml", f"{model.name}-packed.bin"

@@ -1,4 +1,4 @@
-"""The default embedder: MiniLM through ONNX Runtime. Imports no torch and is ready in well under a second."""
+"""The embedder for any processor: MiniLM through ONNX Runtime, in 32-bit floats. Imports no torch and is ready in well under a second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from cache_service.embedding.batching import BatchingEmbedder, Matrix
+from cache_service.embedding.base import Reading
+from cache_service.embedding.batching import BatchingEmbedder
 from cache_service.embedding.manifest import (
     DEFAULT_MODEL,
     TOKENIZER,
@@ -20,11 +21,9 @@ from cache_service.embedding.manifest import (
     read_made,
     read_model,
 )
-from cache_service.embedding.word_pieces import Reading, WordPieceReader
+from cache_service.embedding.packed import HIDDEN, IDS, POSITIONS, TEXTS, Matrix, pack, unpack
+from cache_service.embedding.word_pieces import WordPieceReader
 from cache_service.errors import EmbeddingError
-
-INPUT_IDS, ATTENTION_MASK, EMBEDDING = "input_ids", "attention_mask", "embedding"
-"""Names of the exported graph's inputs and output."""
 
 
 class OnnxEmbedder(BatchingEmbedder):
@@ -75,12 +74,7 @@ class OnnxEngine:
         return self._reader.read(text)
 
     def forward(self, readings: Sequence[Reading]) -> Matrix:
-        """Pads the batch to its longest text; the mask hides the padding."""
-        longest = max(len(reading.ids) for reading in readings)
-        ids = np.zeros((len(readings), longest), np.int64)  # 0 is [PAD]
-        mask = np.zeros_like(ids)
-        for row, reading in enumerate(readings):
-            ids[row, : len(reading.ids)] = reading.ids
-            mask[row, : len(reading.ids)] = 1
-        (vectors,) = self._session.run([EMBEDDING], {INPUT_IDS: ids, ATTENTION_MASK: mask})
-        return np.asarray(vectors, np.float32).reshape(len(readings), self.dimension)
+        """One row as long as its texts."""
+        ids, positions, texts = pack(readings, sum(len(reading.ids) for reading in readings))
+        (hidden,) = self._session.run([HIDDEN], {IDS: ids, POSITIONS: positions, TEXTS: texts})
+        return unpack(np.asarray(hidden, np.float32), readings)

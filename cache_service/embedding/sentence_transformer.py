@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from cache_service.embedding.batching import BatchingEmbedder, Matrix
+from cache_service.embedding.base import Reading
+from cache_service.embedding.batching import BatchingEmbedder
 from cache_service.embedding.manifest import DEFAULT_MODEL, TOKENIZER, check_files, find_weights, read_model
-from cache_service.embedding.word_pieces import Reading, WordPieceReader
+from cache_service.embedding.packed import Matrix
+from cache_service.embedding.word_pieces import WordPieceReader
 from cache_service.errors import EmbeddingError
 
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from tokenizers import Encoding, Tokenizer
 
+from cache_service.embedding.base import Reading
 from cache_service.errors import EmbeddingError
 
 UNKNOWN = "[UNK]"
@@ -30,17 +30,6 @@ _FIRST_WINDOW = 16_384  # characters; far more than 256 pieces of any prose
 _LONGEST_WORD = (
     100  # characters a word may have before it becomes one `[UNK]`; the tokenizer's `max_input_chars_per_word`
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A text as the model reads it: `ids` with the special pieces; the rest as in `Embedding`."""
-
-    text: str
-    ids: tuple[int, ...]
-    pieces: tuple[str, ...]
-    unknown: tuple[tuple[int, int], ...]
-    cut: int | None
 
 
 class WordPieceReader:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from cache_service.embedding.base import Embedding
+from cache_service.embedding.base import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Verifier(Protocol):
     def version(self) -> str:
         """Changes whenever `analyse` gives other facts."""
 
-    def analyse(self, prompt: str, embedding: Embedding) -> Analysis:
-        """The facts of one prompt. Pure."""
+    def analyse(self, prompt: str, seen: Seen) -> Analysis:
+        """The facts of one prompt, of which the embedder has seen as much. Pure."""
 
     def screen(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict | Open:
         """What the cheap stages alone say, under a millisecond; only an `Open` pair needs `verify`. Pure."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import TypedDict
 
-from cache_service.embedding.base import Embedding
+from cache_service.embedding.base import Seen
 from cache_service.verification import tables
 from cache_service.verification.forms import forms_of, genders_of, ones_of, tense_of
 from cache_service.verification.scan import Token, clean, collapse, scan, without_cjk_spaces
@@ -80,13 +80,13 @@ class Facts(TypedDict):
     media: list[str]
 
 
-def gather(prompt: str, embedding: Embedding) -> Facts:
+def gather(prompt: str, seen: Seen) -> Facts:
     """The facts of one prompt; linear in its length, never raises on any text."""
     text = clean(prompt)
     facts = _nothing_yet()
     facts["whole"] = _digest(text if _SPACE_MATTERS.search(text) else collapse(text))
-    facts["unseen"] = [clean(prompt[start:end]).casefold() for start, end in embedding.unknown]
-    facts["tail"] = "" if embedding.cut is None else _digest(collapse(clean(prompt[embedding.cut :])))
+    facts["unseen"] = [clean(prompt[start:end]).casefold() for start, end in seen.unknown]
+    facts["tail"] = "" if seen.cut is None else _digest(collapse(clean(prompt[seen.cut :])))
     if len(text) > LONGEST:
         facts["long"] = True
         return facts

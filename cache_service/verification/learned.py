@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from cache_service.embedding.base import Embedding
+from cache_service.embedding.base import Seen
 from cache_service.verification.attributes import moved_attribute
 from cache_service.verification.base import Analysis, Different, Open, Same, Scored, Unsure, Verdict, Verifier
 from cache_service.verification.difference import FEATURES, GIVEN, WordLikeness, features, route
@@ -107,16 +107,16 @@ class LearnedVerifier:
         """Changes whenever `analyse` gives other facts; other thresholds or weights need no new analysis."""
         return f"{VERSION}+{self._rules.version}"
 
-    def analyse(self, prompt: str, embedding: Embedding) -> Analysis:
+    def analyse(self, prompt: str, seen: Seen) -> Analysis:
         """The rules' facts, and the word pieces if the embedder saw all of the prompt."""
         pieces = None
-        if embedding.cut is None and not embedding.unknown:
+        if seen.cut is None and not seen.unknown:
             pieces = self._tokenizer.encode(closed(prompt), add_special_tokens=False).ids
         return Analysis(
             version=self.version,
             prompt=prompt,
             facts={
-                "rules": self._rules.analyse(prompt, embedding).facts,
+                "rules": self._rules.analyse(prompt, seen).facts,
                 "pieces": pieces if pieces is not None and len(pieces) <= LONGEST else None,
             },
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias, cast
 
-from cache_service.embedding.base import Embedding
+from cache_service.embedding.base import Seen
 from cache_service.verification import tables
 from cache_service.verification.base import Analysis, Different, Open, Same, Unsure, Verdict
 from cache_service.verification.contrasts import contrast, relations_differ
@@ -32,9 +32,9 @@ class RulesVerifier:
         """Changes whenever `analyse` gives other facts."""
         return VERSION
 
-    def analyse(self, prompt: str, embedding: Embedding) -> Analysis:
+    def analyse(self, prompt: str, seen: Seen) -> Analysis:
         """The facts of one prompt. Pure, linear in its length."""
-        return Analysis(version=VERSION, prompt=prompt, facts=dict(gather(prompt, embedding)))
+        return Analysis(version=VERSION, prompt=prompt, facts=dict(gather(prompt, seen)))
 
     def verify(self, asked: Analysis, stored: Analysis, operation: str) -> Verdict:
         """The verdict of the first rule that has one; `Unsure` for an analysis of another version."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cache_service.embedding import export
 from cache_service.embedding.base import Embedder
 from cache_service.embedding.onnx import OnnxEmbedder
+from cache_service.embedding.openvino import OpenVinoEmbedder, is_installed
 from cache_service.embedding.sentence_transformer import SentenceTransformerEmbedder
 from cache_service.errors import EmbeddingError
 from tests.fakes.embedder import FakeEmbedder
@@ -23,6 +24,9 @@ MODELS = Path(__file__).parents[2] / "models"
 WITH_TORCH = pytest.mark.skipif(
     importlib.util.find_spec("sentence_transformers") is None, reason="the reference needs cache-service[model]"
 )
+WITH_OPENVINO = pytest.mark.skipif(not is_installed(), reason="this engine needs cache-service[openvino]")
+SAME = 0.9999
+"""Least cosine between what two engines, or two passes of one, make of a text."""
 
 SAMPLES = [
     "a cat on a windowsill, watercolour",
@@ -51,11 +55,20 @@ def onnx(models: Path) -> OnnxEmbedder:
     return OnnxEmbedder(models)
 
 
-@pytest.fixture(scope="module", params=["onnx", pytest.param("reference", marks=WITH_TORCH), "fake"])
+@pytest.fixture(scope="module")
+def openvino(models: Path) -> OpenVinoEmbedder:
+    """The engine that serves on processors that multiply bfloat16."""
+    return OpenVinoEmbedder(models)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["onnx", pytest.param("openvino", marks=WITH_OPENVINO), pytest.param("reference", marks=WITH_TORCH), "fake"],
+)
 def embedder(request: pytest.FixtureRequest, models: Path) -> Iterator[Embedder]:
     """Each implementation, loaded once."""
-    if request.param == "onnx":
-        yield request.getfixturevalue("onnx")
+    if request.param in ("onnx", "openvino"):
+        yield request.getfixturevalue(request.param)
     elif request.param == "reference":
         yield SentenceTransformerEmbedder(models)
     else:
@@ -77,7 +90,7 @@ async def test_there_is_one_embedding_for_each_text_in_order(embedder: Embedder)
     assert len(together) == len(texts)
     for text, embedding in zip(texts, together, strict=True):
         [alone] = await embedder.embed([text])
-        assert np.abs(alone.vector - embedding.vector).max() < 1e-4
+        assert float(alone.vector @ embedding.vector) >= SAME
         assert (alone.pieces, alone.unknown, alone.cut) == (embedding.pieces, embedding.unknown, embedding.cut)
     assert await embedder.embed([]) == []
 
@@ -138,15 +151,30 @@ async def test_a_closed_embedder_refuses_and_closes_twice(models: Path) -> None:
             await each.embed(["a cat"])
 
 
+async def test_a_reading_serves_in_place_of_its_text(embedder: Embedder) -> None:
+    """It says already what the model sees, and leads to the same embedding."""
+    for text in SAMPLES:
+        reading = embedder.read(text)
+        (of_reading,), (of_text,) = await embedder.embed([reading]), await embedder.embed([text])
+        seen = (of_text.pieces, of_text.unknown, of_text.cut)
+        assert (reading.pieces, reading.unknown, reading.cut) == seen
+        assert (of_reading.pieces, of_reading.unknown, of_reading.cut) == seen
+        assert float(of_reading.vector @ of_text.vector) >= SAME
+
+
 @WITH_TORCH
-async def test_the_serving_engine_and_the_reference_agree(onnx: OnnxEmbedder, models: Path) -> None:
+@pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=WITH_OPENVINO)])
+async def test_a_serving_engine_and_the_reference_agree(
+    name: str, models: Path, request: pytest.FixtureRequest
+) -> None:
     """The same id, the same pieces, and cosine ≥ 0.9999 for each text, alone and in a batch."""
+    ours: Embedder = request.getfixturevalue(name)
     reference = SentenceTransformerEmbedder(models)
-    assert onnx.model_id == reference.model_id
+    assert ours.model_id == reference.model_id
     for texts in (SAMPLES, *([text] for text in SAMPLES)):
-        for ours, theirs in zip(await onnx.embed(texts), await reference.embed(texts), strict=True):
-            assert float(ours.vector @ theirs.vector) >= 0.9999
-            assert (ours.pieces, ours.unknown, ours.cut) == (theirs.pieces, theirs.unknown, theirs.cut)
+        for one, other in zip(await ours.embed(texts), await reference.embed(texts), strict=True):
+            assert float(one.vector @ other.vector) >= SAME
+            assert (one.pieces, one.unknown, one.cut) == (other.pieces, other.unknown, other.cut)
     await reference.aclose()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cache_service.embedding.base import Embedding, Vector
+from cache_service.embedding.base import Embedding, Reading, Vector
 from cache_service.errors import EmbeddingError
 
 WINDOW = 254  # words; as many as MiniLM reads pieces
@@ -31,27 +31,33 @@ class FakeEmbedder:
         self.asked: list[str] = []
         self._closed = False
 
-    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
+    def read(self, text: str) -> Reading:
+        """Words are its pieces."""
+        if any(0xD800 <= ord(character) < 0xE000 for character in text):
+            raise EmbeddingError("the text is no Unicode")
+        words = list(re.finditer(r"\w+|[^\w\s]", text))
+        cut = words[WINDOW].start() if len(words) > WINDOW else None
+        pieces = tuple(word.group().lower() for word in words[:WINDOW])
+        unknown = tuple((at, at + 1) for at, each in enumerate(text[:cut]) if not _LATIN.match(each))
+        return Reading(text, (), pieces, unknown, cut)
+
+    async def embed(self, texts: Sequence[str | Reading]) -> list[Embedding]:
         """At once, without a thread."""
         if self._closed:
             raise EmbeddingError("the embedder is closed")
-        return [self._embed(text) for text in texts]
+        return [self._embed(text if isinstance(text, Reading) else self.read(text)) for text in texts]
 
     async def aclose(self) -> None:
         """Every later call fails."""
         self._closed = True
 
-    def _embed(self, text: str) -> Embedding:
-        self.asked.append(text)
-        if text in self.broken or any(0xD800 <= ord(character) < 0xE000 for character in text):
+    def _embed(self, reading: Reading) -> Embedding:
+        self.asked.append(reading.text)
+        if reading.text in self.broken:
             raise EmbeddingError("the text can't be embedded")
-        words = list(re.finditer(r"\w+|[^\w\s]", text))
-        cut = words[WINDOW].start() if len(words) > WINDOW else None
-        read = [word.group().lower() for word in words[:WINDOW]]
-        unknown = tuple((at, at + 1) for at, each in enumerate(text[:cut]) if not _LATIN.match(each))
-        known = ["".join(filter(_LATIN.match, word)) for word in read]
-        vector = self.vectors.get(text)
-        return Embedding(self._mean(known) if vector is None else vector, tuple(read), unknown, cut)
+        known = ["".join(filter(_LATIN.match, word)) for word in reading.pieces]
+        vector = self.vectors.get(reading.text)
+        return Embedding(self._mean(known) if vector is None else vector, reading.pieces, reading.unknown, reading.cut)
 
     def _mean(self, words: Sequence[str]) -> Vector:
         total = self._direction("")

@@ -127,7 +127,7 @@ class World:
 
     def close_together(self, *texts: str) -> None:
         """Gives the texts one vector, as MiniLM gives paraphrases nearly one."""
-        vector = self.embedder._embed(texts[0]).vector
+        vector = self.embedder._embed(self.embedder.read(texts[0])).vector
         for text in texts:
             self.embedder.vectors[text] = vector
 

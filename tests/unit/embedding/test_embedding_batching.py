@@ -8,13 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cache_service.embedding import batching
-from cache_service.embedding.base import Embedding
-from cache_service.embedding.batching import BatchingEmbedder, Matrix, buckets
-from cache_service.embedding.word_pieces import Reading
+from cache_service.embedding.base import Embedding, Reading
+from cache_service.embedding.batching import BatchingEmbedder
+from cache_service.embedding.packed import PASS_PIECES, Matrix
 from cache_service.errors import EmbeddingError
 
 
@@ -76,35 +73,61 @@ async def test_a_lone_text_goes_at_once() -> None:
     await embedder.aclose()
 
 
-async def test_what_waits_goes_together_and_is_sorted_by_length() -> None:
-    """Each caller still gets its own texts, in its own order."""
+async def test_what_waits_goes_together() -> None:
+    """In one pass, whatever the lengths; each caller still gets its own texts, in its own order."""
     engine = ScriptedEngine()
     embedder = BatchingEmbedder(engine)
     first = await held(engine, embedder)
-    waiting = [asyncio.create_task(embedder.embed([character * 40, character * 3])) for character in "abcdefgh"]
+    waiting = [asyncio.create_task(embedder.embed([character * 10, character * 3])) for character in "abcdefgh"]
     await settle()
     engine.gate.set()
     for character, result in zip("abcdefgh", await asyncio.gather(*waiting), strict=True):
         assert [letter(each) for each in result] == [character, character]
-        assert [len(each.pieces) for each in result] == [40, 3]
+        assert [len(each.pieces) for each in result] == [10, 3]
     assert [letter(each) for each in await first] == ["f"]
-    assert [len(call) for call in engine.calls] == [1, 8, 8]  # the first alone, then the short ones, then the long ones
+    assert [len(call) for call in engine.calls] == [1, 16]  # the first alone, then all that waited
     await embedder.aclose()
 
 
-async def test_a_bulk_delays_a_single_text_by_one_round_at_most() -> None:
-    """Rounds are filled from each waiting call in turn."""
+async def test_a_pass_is_bounded_and_the_oldest_goes_first() -> None:
+    """Nobody is passed over for a text that would fit better, and nothing is lost where a pass is full."""
+    engine = ScriptedEngine()
+    embedder = BatchingEmbedder(engine)
+    first = await held(engine, embedder)
+    long, short = "l" * (PASS_PIECES - 2), "s" * 60
+    order = [short, long, short, short, short, short, short, "x"]
+    waiting = [asyncio.create_task(embedder.embed([text])) for text in order]
+    await settle()
+    engine.gate.set()
+    await asyncio.gather(first, *waiting)
+    assert [text for call in engine.calls[1:] for text in call] == order
+    assert [len(call) for call in engine.calls[1:]] == [1, 1, 4, 2]
+    await embedder.aclose()
+
+
+async def test_a_text_that_was_read_is_not_read_again() -> None:
+    """Whoever looks at the reading meanwhile gives it back."""
+    engine = ScriptedEngine()
+    embedder = BatchingEmbedder(engine)
+    reading = embedder.read("one")
+    engine.read = None  # type: ignore[assignment, method-assign]
+    assert [letter(each) for each in await embedder.embed([reading])] == ["o"]
+    await embedder.aclose()
+
+
+async def test_a_bulk_delays_a_single_text_by_two_passes_at_most() -> None:
+    """Passes are filled from each waiting call in turn."""
     engine = ScriptedEngine()
     embedder = BatchingEmbedder(engine)
     engine.gate.clear()
-    bulk = asyncio.create_task(embedder.embed(["bulk"] * (batching.ROUND * 10)))
+    bulk = asyncio.create_task(embedder.embed(["bulk"] * PASS_PIECES))
     await asyncio.to_thread(engine.entered.wait, 10)
     single = asyncio.create_task(embedder.embed(["single"]))
     await settle()
     engine.gate.set()
     await single
-    assert ["single"] in engine.calls[:4]
-    assert len(await bulk) == batching.ROUND * 10
+    assert any("single" in call for call in engine.calls[:2])
+    assert len(await bulk) == PASS_PIECES
     await embedder.aclose()
 
 
@@ -148,6 +171,24 @@ async def test_a_caller_that_goes_away_disturbs_nobody() -> None:
     await embedder.aclose()
 
 
+def test_another_loop_is_answered_while_what_the_last_one_wanted_still_runs() -> None:
+    """Each hears of its own texts, and of no other's."""
+    engine = ScriptedEngine()
+    embedder = BatchingEmbedder(engine)
+
+    async def goes_away() -> None:
+        (await held(engine, embedder)).cancel()
+
+    async def comes() -> list[Embedding]:
+        asking = asyncio.create_task(embedder.embed(["next"]))
+        await settle()
+        engine.gate.set()
+        return await asking
+
+    asyncio.run(goes_away())
+    assert [letter(each) for each in asyncio.run(comes())] == ["n"]
+
+
 async def test_closing_fails_who_waits_and_delivers_what_runs() -> None:
     """Nobody is left waiting for ever."""
     engine = ScriptedEngine()
@@ -172,14 +213,3 @@ async def test_the_loop_goes_on_while_the_model_works() -> None:
     engine.gate.set()
     await first
     await embedder.aclose()
-
-
-@given(lengths=st.lists(st.integers(2, 256), max_size=batching.ROUND * 4))
-def test_every_text_is_in_one_bucket_and_padding_is_bounded(lengths: list[int]) -> None:
-    """At most `BUCKET_PIECES` pieces in a call, at most an eighth of them padding."""
-    made = list(buckets(lengths))
-    assert sorted(number for bucket in made for number in bucket) == list(range(len(lengths)))
-    for bucket in made:
-        padded = max(lengths[number] for number in bucket) * len(bucket)
-        assert padded <= batching.BUCKET_PIECES
-        assert padded - sum(lengths[number] for number in bucket) <= batching.PADDING * padded

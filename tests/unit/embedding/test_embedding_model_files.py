@@ -7,20 +7,27 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cache_service.embedding import export, manifest
+from cache_service.embedding.base import Reading
+from cache_service.embedding.manifest import openvino_names
 from cache_service.embedding.onnx import OnnxEmbedder
-from cache_service.embedding.word_pieces import Reading
+from cache_service.embedding.openvino import OpenVinoEmbedder, is_installed, is_quickest
 from cache_service.errors import EmbeddingError
 
 MODELS = Path(__file__).parents[3] / "models"
-ONNX = "all-MiniLM-L6-v2.onnx"
+ONNX = "all-MiniLM-L6-v2-packed.onnx"
+GRAPH, WEIGHTS = openvino_names(manifest.read_model(MODELS))
 WITH_TORCH = pytest.mark.skipif(
     importlib.util.find_spec("sentence_transformers") is None, reason="exporting needs cache-service[model]"
 )
+
+
+WITH_OPENVINO = pytest.mark.skipif(not is_installed(), reason="this engine needs cache-service[openvino]")
 
 
 @pytest.fixture
@@ -30,8 +37,18 @@ def models(tmp_path: Path) -> Path:
     return Path(shutil.copytree(MODELS, tmp_path / "models"))
 
 
-@pytest.mark.parametrize("name", [ONNX, "tokenizer.json"])
-def test_an_altered_model_file_is_refused_with_its_digest(models: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        (ONNX, OnnxEmbedder),
+        ("tokenizer.json", OnnxEmbedder),
+        pytest.param(GRAPH, OpenVinoEmbedder, marks=WITH_OPENVINO),
+        pytest.param(WEIGHTS, OpenVinoEmbedder, marks=WITH_OPENVINO),
+    ],
+)
+def test_an_altered_model_file_is_refused_with_its_digest(
+    models: Path, name: str, load: Callable[[Path], object]
+) -> None:
     """One bit is enough; the message names the file and both digests."""
     path = models / "cache" / name
     content = bytearray(path.read_bytes())
@@ -39,7 +56,7 @@ def test_an_altered_model_file_is_refused_with_its_digest(models: Path, name: st
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(EmbeddingError) as caught:
-        OnnxEmbedder(models)
+        load(models)
     assert all(each in str(caught.value) for each in (name, expected, manifest.sha256_of(path)))
 
 
@@ -49,6 +66,23 @@ def test_a_missing_file_is_refused_with_what_to_do(models: Path, name: str) -> N
     (models / "cache" / name).unlink()
     with pytest.raises(EmbeddingError, match="make model"):
         OnnxEmbedder(models)
+
+
+@WITH_OPENVINO
+def test_files_for_openvino_are_made_where_they_are_missing(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the exported model, without the reference: who installs the library later waits for seconds."""
+    path = models / "cache" / "manifest.json"
+    made = json.loads(path.read_text())
+    before = made["all-MiniLM-L6-v2"]["files"]
+    made["all-MiniLM-L6-v2"]["files"] = {name: before[name] for name in (ONNX, "tokenizer.json")}
+    path.write_text(json.dumps(made))
+    assert not is_quickest(models)
+    with pytest.raises(EmbeddingError, match="make model"):
+        OpenVinoEmbedder(models)
+    (models / "cache" / WEIGHTS).unlink()
+    assert export.main(["--models-dir", str(models)]) == 0
+    assert "intact; made for OpenVINO" in capsys.readouterr().out
+    assert OpenVinoEmbedder(models).dimension == 384
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"all-MiniLM-L6-v2": {}}', '{"all-MiniLM-L6-v2": 1}'])

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from cache_service.embedding import word_pieces
+from cache_service.embedding.base import Reading
 from cache_service.embedding.export import main
-from cache_service.embedding.word_pieces import Reading, WordPieceReader
+from cache_service.embedding.word_pieces import WordPieceReader
 
 MODELS = Path(__file__).parents[3] / "models"
 
