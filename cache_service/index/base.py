@@ -61,7 +61,10 @@ class VectorIndex(Protocol):
         """Forgets everything, also the position."""
 
     async def search(self, partition: str, vector: Vector, *, limit: int, floor: float) -> list[Candidate]:
-        """Up to `limit` entries of `partition` with cosine ≥ floor, the most similar first, ties by smaller id."""
+        """Up to `limit` entries of `partition` with cosine ≥ floor, the most similar first, ties by smaller id.
+
+        In a large partition one in a thousand of those ≥ 0.92 may be missed, never one found that isn't there.
+        """
 
     async def nearest(self, vector: Vector, *, limit: int, floor: float) -> list[Candidate]:
         """The same over every partition, for operators to look at: compares with every vector, in a thread. Nothing is served by it."""

@@ -1,28 +1,47 @@
-"""The vector index of one node: mapped rows, small partitions scanned exactly, large ones with a FAISS index of their own.
+"""The vector index of one node: mapped rows, small partitions scanned exactly, large ones through cells (see `large_partition`).
 
 A partition is found by a digest of its name, and each row carries the whole name, compared once more before it is returned:
 a candidate of another partition can't come out. Every similarity is computed from the stored vector at the very end, on the
-loop, from rows that are live at that moment; what a thread proposed before is only a proposal.
+loop, from rows that are live at that moment; what cells or a thread proposed before is only a proposal.
+
+One thread of low priority makes cells and fills them; a search never waits for it longer than a few milliseconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import faiss
 import numpy as np
+import numpy.typing as npt
 
 from cache_service.embedding.base import Vector
 from cache_service.index import snapshot
 from cache_service.index.base import Candidate, IndexPosition
+from cache_service.index.entries import EntryRows
 from cache_service.index.large_partition import LargePartition, best
-from cache_service.index.rows import PARTITION_BYTES, Labels, MappedRows, Matrix, Rows, similarities
+from cache_service.index.rows import PARTITION_BYTES, Labels, MappedRows, Matrix, Rows, cosines, similarities
+
+log = logging.getLogger(__name__)
 
 INLINE_ROWS = 500
 """Rows scanned on the loop, in about 0.1 ms; a thread costs as much."""
+
+SLOW = 0.002
+"""Seconds. Cells are searched on the loop, in 0.1 to 0.3 ms, unless that took longer, because vectors came from the disk, say."""
+
+NOT_ON_THE_LOOP = 100  # searches after a slow one that are done in a thread
 
 BLOCK = 16_384  # rows of one matrix product of `nearest`; 25 MB of MiniLM's
 MARGIN = 1e-5
@@ -31,28 +50,44 @@ MARGIN = 1e-5
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1."""
 
+NICENESS = 10  # of the thread that makes cells: serving goes first
+
 
 class FaissIndex:
     """A `VectorIndex` in `directory`. Call `load` before the first `add`: it also says whose vectors these are.
 
     A partition's name has at most 64 bytes (a SHA-256 in hex). Up to `small_partition` entries it costs about 180 bytes of
-    memory beside its rows; above, a FAISS index, which is dropped again at half that size.
+    memory beside its rows; above, cells of 64 bytes a row, which are dropped again at half that size.
     """
 
-    def __init__(self, directory: Path, dimension: int, small_partition: int = 2000) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        dimension: int,
+        small_partition: int = 2000,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._directory = directory
         self._dimension = dimension
         self._small_partition = small_partition
+        self._monotonic = monotonic
         self._model_id: str | None = None
         self._saving = asyncio.Lock()
+        self._worker: ThreadPoolExecutor | None = None
+        self._large: dict[int, LargePartition] = {}
         self._forget()
 
     def _forget(self) -> None:
+        for large in self._large.values():
+            large.close()
         self._rows = MappedRows(self._directory, self._dimension)
-        self._row_of: dict[int, int] = {}
+        self._row_of = EntryRows()
         self._small: dict[int, bytes] = {}  # by digest of the partition: row numbers, uint32, never changed in place
-        self._large: dict[int, LargePartition] = {}
+        self._large = {}
+        self._blocks: list[str] = []  # digests in the snapshot on disk
         self._position: IndexPosition | None = None
+        self._in_threads = 0
 
     @property
     def position(self) -> IndexPosition | None:
@@ -63,25 +98,38 @@ class FaissIndex:
         return len(self._row_of)
 
     async def search(self, partition: str, vector: Vector, *, limit: int, floor: float) -> list[Candidate]:
-        """A partition above `INLINE_ROWS` is searched in a thread, a smaller one at once."""
+        """At once where that takes less than a millisecond, else in a thread."""
         vector = np.ascontiguousarray(vector, np.float32)
         label = _label(partition)
         proposed = await self._propose(_key(label), vector, limit, floor)
         return self._confirm(proposed, label, vector, limit, floor)
 
     async def _propose(self, key: int, vector: Vector, limit: int, floor: float) -> Rows:
-        """Rows that may be candidates, all of the best among them."""
+        """Rows that may be candidates, the best among them."""
         large = self._large.get(key)
         if large is not None:
-            return await asyncio.to_thread(large.search, self._rows, vector, limit=limit, floor=floor, margin=MARGIN)
+            return await self._propose_of_large(large, vector, limit, floor)
         rows = np.frombuffer(self._small.get(key, b""), np.uint32).astype(np.int64)
         scan = partial(_scan, self._rows.vectors, rows, vector, limit, floor)
         return scan() if len(rows) <= INLINE_ROWS else await asyncio.to_thread(scan)
 
+    async def _propose_of_large(self, large: LargePartition, vector: Vector, limit: int, floor: float) -> Rows:
+        if self._in_threads:
+            self._in_threads -= 1
+        else:
+            faiss.omp_set_num_threads(1)  # of this thread's calls: a second core is not worth waking for 0.1 ms
+            started = self._monotonic()
+            found = large.search_now(self._rows, vector, limit=limit, floor=floor, margin=MARGIN)
+            if self._monotonic() - started > SLOW:
+                self._in_threads = NOT_ON_THE_LOOP
+            if found is not None:
+                return found
+        return await asyncio.to_thread(large.search, self._rows, vector, limit=limit, floor=floor, margin=MARGIN)
+
     def _confirm(self, rows: Rows, label: bytes, vector: Vector, limit: int, floor: float) -> list[Candidate]:
         """Those of the rows that are live in the partition now, with exact similarities, the best first."""
         stored = self._rows
-        rows = rows[rows < len(stored.live)]
+        rows = np.unique(rows[rows < len(stored.live)])  # one that was just moved may have been found twice
         rows = rows[stored.live[rows] & (stored.labels["partition"][rows] == label)]
         found = [
             (-min(1.0, max(-1.0, cosine)), entry_id)
@@ -100,8 +148,8 @@ class FaissIndex:
         stored = self._rows
         rows = await asyncio.to_thread(_scan_all, stored.vectors, np.flatnonzero(stored.live), vector, limit, floor)
         rows = rows[stored.live[rows]]
-        cosines = similarities(stored.vectors, rows, vector).tolist()
-        found = zip(cosines, stored.labels["entry_id"][rows].tolist(), strict=True)
+        exact = similarities(stored.vectors, rows, vector).tolist()
+        found = zip(exact, stored.labels["entry_id"][rows].tolist(), strict=True)
         best_first = sorted((-min(1.0, max(-1.0, cosine)), entry_id) for cosine, entry_id in found if cosine >= floor)
         return [Candidate(entry_id, -negated) for negated, entry_id in best_first[:limit]]
 
@@ -116,12 +164,12 @@ class FaissIndex:
         label = _label(partition)
         row = self._rows.put(entry_id, label, vector)  # first, since a full disk must leave the entry as it was
         self.remove(entry_id)
-        self._row_of[entry_id] = row
+        self._row_of.put(entry_id, row)
         self._put_in(_key(label), row)
 
     def remove(self, entry_id: int) -> None:
         """Frees the row, which waits until no snapshot refers to it."""
-        row = self._row_of.pop(entry_id, None)
+        row = self._row_of.pop(entry_id)
         if row is not None:
             self._take_out(_key(bytes(self._rows.labels["partition"][row])), row)
             self._rows.free(row)
@@ -130,6 +178,7 @@ class FaissIndex:
         large = self._large.get(key)
         if large is not None:
             large.add(row)
+            self._tend(large)
             return
         rows = self._small.get(key, b"") + _pack([row])
         if len(rows) // 4 <= self._small_partition:
@@ -137,6 +186,7 @@ class FaissIndex:
         else:
             self._small.pop(key, None)
             self._large[key] = LargePartition(_unpack(rows), self._dimension)
+            self._tend(self._large[key])
 
     def _take_out(self, key: int, row: int) -> None:
         large = self._large.get(key)
@@ -145,10 +195,26 @@ class FaissIndex:
         else:
             large.remove(row)
             if len(large) > self._small_partition // 2:
+                self._tend(large)
                 return
             rows = _pack(self._large.pop(key).rows())
+            large.close()
         if rows:
             self._small[key] = rows
+
+    def _tend(self, large: LargePartition) -> None:
+        """Has the worker bring the partition's cells up to date where that is worth it."""
+        if large.queued or not large.behind:
+            return
+        large.queued = True
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "index", initializer=_give_way)
+        self._worker.submit(_work, large, self._rows)
+
+    async def settle(self) -> None:
+        """Waits until the cells hold what was added so far, apart from the few rows that aren't worth it yet."""
+        if self._worker is not None:
+            await asyncio.wrap_future(self._worker.submit(int))
 
     def advance(self, position: IndexPosition) -> None:
         """Only noted; `save` writes it."""
@@ -175,20 +241,23 @@ class FaissIndex:
 
     async def _save(self) -> None:
         async with self._saving:
-            rows, position, model_id = self._rows, self._position, self._model_id
-            if position is None or model_id is None:
+            rows, large = self._rows, dict(self._large)
+            if self._position is None or self._model_id is None:
                 return
-            live = rows.begin_snapshot()
-            written = False
+            live, changed = rows.begin_snapshot()
+            content = snapshot.Content(self._position, self._model_id, rows.vectors, rows.labels, live, self._blocks)
+            blocks: list[str] | None = None
             try:
-                await asyncio.to_thread(
-                    snapshot.write, self._directory, position, model_id, rows.vectors, rows.labels, live
-                )
-                written = True
+                blocks = await asyncio.to_thread(_write, self._directory, content, changed, large, rows)
             finally:
-                rows.end_snapshot(written=written)
+                rows.end_snapshot(changed, written=blocks is not None)
                 if rows is not self._rows:  # cleared meanwhile
                     snapshot.discard(self._directory)
+            if rows is self._rows:
+                self._blocks = blocks
+                holes = rows.holes()
+                await asyncio.to_thread(rows.dig, holes)
+                rows.dug(holes)
 
     async def load(self, *, epoch: str, model_id: str) -> bool:
         """Maps the files, checks every live row's digest, and rebuilds the tables; never raises."""
@@ -200,34 +269,73 @@ class FaissIndex:
         if loaded is None:
             snapshot.discard(self._directory)
             return False
-        self._row_of, groups = await asyncio.to_thread(_group, loaded.labels, np.flatnonzero(loaded.live))
+        rows = np.flatnonzero(loaded.live)
+        self._row_of, groups = await asyncio.to_thread(_group, loaded.labels, rows)
         self._rows.adopt(loaded.vectors, loaded.labels, loaded.live)
-        for key, rows in groups.items():
-            if len(rows) // 4 <= self._small_partition:
-                self._small[key] = rows
-            else:
-                self._large[key] = LargePartition(_unpack(rows), self._dimension)
+        self._blocks = loaded.blocks
+        large = {key: groups.pop(key) for key in list(groups) if len(groups[key]) // 4 > self._small_partition}
+        self._small = groups
+        self._large = await asyncio.to_thread(_load_large, self._directory, self._dimension, large, loaded.cells)
+        for each in self._large.values():
+            self._tend(each)
         self._position = loaded.position
         return True
 
     async def aclose(self) -> None:
-        """Waits for a save that is running; searches that run keep their mappings until they are done."""
+        """Waits for a save and for the worker's step that are running; searches keep their mappings until they are done."""
         async with self._saving:
             self._forget()
+            worker, self._worker = self._worker, None
+            if worker is not None:
+                await asyncio.to_thread(partial(worker.shutdown, cancel_futures=True))
+
+
+def _work(large: LargePartition, stored: MappedRows) -> None:
+    large.queued = False  # what comes from here on is seen by this round or makes another
+    try:
+        large.work(stored)
+    except Exception:  # it is searched all the same, only more slowly; the next change tries again
+        log.exception("the cells of a large partition could not be brought up to date")
+
+
+def _give_way() -> None:
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    faiss.omp_set_num_threads(1)
+
+
+def _write(
+    directory: Path, content: snapshot.Content, changed: set[int], large: dict[int, LargePartition], stored: MappedRows
+) -> list[str]:
+    """The cells first, for the snapshot names them. Raises StoreError."""
+    written = {key: each.write(stored, directory) for key, each in large.items()}
+    cells = {key: name for key, name in written.items() if name is not None}
+    return snapshot.write(directory, replace(content, cells=cells), changed)
+
+
+def _load_large(
+    directory: Path, dimension: int, groups: dict[int, bytes], cells: Mapping[int, str]
+) -> dict[int, LargePartition]:
+    """Partitions with the cells of the snapshot; where those are damaged or gone the worker makes them anew."""
+    made = {}
+    for key, rows in groups.items():
+        found = snapshot.read_cells(directory, cells[key], dimension) if key in cells else None
+        made[key] = LargePartition(_unpack(rows), dimension, found)
+    return made
 
 
 def _scan(vectors: Matrix, rows: Rows, vector: Vector, limit: int, floor: float) -> Rows:
-    return best(rows, vectors.take(rows, axis=0) @ vector, limit, floor, MARGIN)
+    return best(rows, cosines(vectors, rows, vector), limit, floor, MARGIN)[0]
 
 
 def _scan_all(vectors: Matrix, rows: Rows, vector: Vector, limit: int, floor: float) -> Rows:
     """The best of the rows, read where they lie: they are nearly all of the matrix."""
     found = np.empty(0, np.int64)
     for start in range(0, len(vectors), BLOCK):
-        cosines = vectors[start : start + BLOCK] @ vector
+        block = vectors[start : start + BLOCK] @ vector
         inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + BLOCK)]
-        found = np.concatenate([found, best(inside, cosines[inside - start], limit, floor, MARGIN)])
-    return best(found, vectors.take(found, axis=0) @ vector, limit, floor, MARGIN)
+        found = np.concatenate([found, best(inside, block[inside - start], limit, floor, MARGIN)[0]])
+    return best(found, cosines(vectors, found, vector), limit, floor, MARGIN)[0]
 
 
 def _label(partition: str) -> bytes:
@@ -251,11 +359,23 @@ def _unpack(rows: bytes) -> list[int]:
     return np.frombuffer(rows, np.uint32).tolist()  # type: ignore[no-any-return]
 
 
-def _group(labels: Labels, rows: Rows) -> tuple[dict[int, int], dict[int, bytes]]:
+def _group(labels: Labels, rows: Rows) -> tuple[EntryRows, dict[int, bytes]]:
     """Entry to row, and packed rows by partition, of the live rows."""
-    chosen = labels[rows]
-    order = np.argsort(chosen["partition"], kind="stable")
-    names, starts = np.unique(chosen["partition"][order], return_index=True)
-    groups = np.split(rows[order].astype(np.uint32), starts)[1:]  # before the first start there is nothing
-    row_of = dict(zip(chosen["entry_id"].tolist(), rows.tolist(), strict=True))
-    return row_of, {_key(bytes(name)): group.tobytes() for name, group in zip(names, groups, strict=True)}
+    row_of = EntryRows.of(labels["entry_id"][rows], rows)
+    names = labels["partition"][rows]
+    order = np.argsort(_mixed(names), kind="stable")  # names themselves are slow to sort
+    names = names[order]
+    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]])) if len(rows) else rows
+    groups: dict[int, bytes] = {}
+    for start, group in zip(starts, np.split(rows[order].astype(np.uint32), starts)[1:], strict=True):
+        key = _key(bytes(names[start]))
+        groups[key] = groups.get(key, b"") + group.tobytes()  # two names that mix alike may alternate
+    return row_of, groups
+
+
+def _mixed(names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint64]:
+    """64 bits of each name."""
+    words = np.ascontiguousarray(names).view(np.uint64).reshape(len(names), PARTITION_BYTES // 8)
+    factors = np.random.default_rng(1).integers(1, 2**63, PARTITION_BYTES // 8, np.uint64) | np.uint64(1)
+    mixed: npt.NDArray[np.uint64] = (words * factors).sum(axis=1, dtype=np.uint64)
+    return mixed

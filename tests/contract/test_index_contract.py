@@ -224,8 +224,9 @@ class IndexMachine(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.disk: dict[str, Any] = {}
         self.number = 0
-        self.sizes = (large_partition.PENDING, large_partition.REMOVED)
-        large_partition.PENDING, large_partition.REMOVED = 2, 1  # so that few steps reach FAISS
+        self.sizes = (large_partition.PENDING, large_partition.REMOVED, large_partition.PROPOSED)
+        # so that few steps reach FAISS, and it has to be asked twice
+        large_partition.PENDING, large_partition.REMOVED, large_partition.PROPOSED = 2, 1, 2
 
     def run(self, awaitable: Any) -> Any:
         """Waits for it."""
@@ -272,6 +273,11 @@ class IndexMachine(RuleBasedStateMachine):
             self.run(index.save())
 
     @rule()
+    def settle(self) -> None:
+        """Else the worker may be anywhere."""
+        self.run(self.index.settle())
+
+    @rule()
     def restart(self) -> None:
         """What was not saved is gone in both."""
         self.run(self.index.aclose())
@@ -298,7 +304,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.run(self.loop.shutdown_default_executor())
         self.loop.close()
         self.folder.cleanup()
-        large_partition.PENDING, large_partition.REMOVED = self.sizes
+        large_partition.PENDING, large_partition.REMOVED, large_partition.PROPOSED = self.sizes
 
 
 TestIndexMachine = IndexMachine.TestCase

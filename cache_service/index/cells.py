@@ -1,0 +1,169 @@
+"""The cells of one large partition: FAISS's inverted lists of 1-bit codes, which propose rows; how similar they are is computed later.
+
+Each row lies in the cell of the nearest of about 2 √n centroids (IVF), as 48 bytes of signs and two numbers (RaBitQ; Gao and Long
+2024): 64 bytes a row with its number. A search looks into a few cells and estimates cosines there. An estimate is off by about
+1/√d (0.04 at 384 dimensions, measured), so a proposal is many times what is wanted, and every vector proposed is read.
+
+One thread at a time may change cells; searches must not run beside `add`, `remove` and `take_packed`.
+
+Raised: `StoreError` by `write`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import faiss
+import numpy as np
+
+from cache_service.embedding.base import Vector
+from cache_service.errors import StoreError
+from cache_service.index.rows import Matrix, Rows
+
+Selector: TypeAlias = Any
+"""FAISS's choice of rows, with the objects it refers to."""
+
+Lists: TypeAlias = Any
+"""FAISS's inverted lists, of which its type stubs say too little."""
+
+PROBES = 8
+"""Cells looked into for neighbours ≥ NEAR; four times as many for farther ones down to FAR, all of them below."""
+
+NEAR, FAR = 0.9, 0.7
+SAMPLE = 40  # rows a centroid is trained on; FAISS wants 39
+ROUNDS = 8  # of k-means; more change the recall by less than 0.0001
+QUERY_BITS = 4  # of each of the query's numbers; more are no more exact than the codes
+SPARE = 16  # a list has room for one row more in so many, before FAISS doubles it
+OUTGROWN = 2  # centroids wanted over those there are, from which on cells are made anew: four times the rows
+
+
+def centroids_for(rows: int) -> int:
+    """How many a partition of that size wants."""
+    return max(1, round(2 * math.sqrt(rows)))
+
+
+def error(dimension: int) -> float:
+    """How far an estimate may be off for a row still to be found: more than two standard deviations."""
+    return 2.5 / math.sqrt(dimension)
+
+
+class Cells:
+    """See the module."""
+
+    def __init__(self, index: faiss.IndexIVFRaBitQ) -> None:
+        self._index = index
+        self._quantizer = faiss.downcast_index(index.quantizer)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        """Of the vectors."""
+        return int(self._index.d)
+
+    def outgrown(self, rows: int) -> bool:
+        """Whether a partition of that size wants more cells than these."""
+        return centroids_for(rows) > OUTGROWN * self._index.nlist
+
+    def assign(self, vectors: Matrix) -> Rows:
+        """The cell of each vector; may run beside searches."""
+        cells: Rows = self._quantizer.search(vectors, 1)[1][:, 0].copy()
+        return cells
+
+    def add(self, rows: Rows, vectors: Matrix, cells: Rows) -> None:
+        """Puts rows into their cells, as `assign` chose them."""
+        pointers = (faiss.swig_ptr(array) for array in (vectors, rows, cells))
+        self._index.add_core(len(rows), *pointers)
+
+    def remove(self, rows: Rows) -> None:
+        """Takes rows out, wherever they are: looks at every row's number, 10 ms at a million."""
+        self._index.remove_ids(faiss.IDSelectorBatch(rows))
+
+    def rows(self) -> Rows:
+        """Every row there is."""
+        lists: Any = self._index.invlists
+        sizes = [(cell, lists.list_size(cell)) for cell in range(self._index.nlist)]
+        found = [faiss.rev_swig_ptr(lists.get_ids(cell), size) for cell, size in sizes if size]
+        return np.concatenate([np.empty(0, np.int64), *found])
+
+    def propose(self, vector: Vector, wanted: int, floor: float, selector: Selector | None) -> tuple[Rows, Vector]:
+        """Up to `wanted` rows with the largest estimates, largest first, and these."""
+        options = faiss.IVFRaBitQSearchParameters()
+        options.nprobe = self._probes(floor)
+        options.qb = QUERY_BITS
+        if selector is not None:
+            options.sel = selector[0]
+        scores, rows = self._index.search(vector[np.newaxis], wanted, params=options)
+        count = wanted if rows[0][-1] >= 0 else int((rows[0] >= 0).sum())
+        return rows[0][:count], scores[0][:count]
+
+    def _probes(self, floor: float) -> int:
+        cells = int(self._index.nlist)
+        return min(cells, PROBES if floor >= NEAR else 4 * PROBES if floor >= FAR else cells)
+
+    def packed(self) -> Lists:
+        """A copy of the lists with little room to spare: FAISS doubles a list that is full. May run beside searches."""
+        lists: Any = self._index.invlists
+        copy: Lists = faiss.ArrayInvertedLists(self._index.nlist, lists.code_size)
+        for cell in range(self._index.nlist):
+            size = lists.list_size(cell)
+            copy.resize(cell, size + size // SPARE + 1)
+            copy.resize(cell, size)  # keeps the room
+            if size:
+                copy.update_entries(cell, 0, size, lists.get_ids(cell), lists.get_codes(cell))
+        return copy
+
+    def take_packed(self, lists: Lists) -> None:
+        """Puts a copy that `packed` made in place of the lists; nothing may have changed meanwhile."""
+        lists.this.disown()
+        self._index.replace_invlists(lists, True)
+
+    def write(self, path: Path) -> None:
+        """To a file; may run beside searches. Raises StoreError."""
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as exc:  # FAISS's only kind
+            raise StoreError(f"index file {path}: {exc}") from exc
+
+
+def read(path: Path, dimension: int) -> Cells | None:
+    """Cells from a file whose digest is known to be ours; None if it can't be read or holds something else."""
+    try:
+        index = faiss.read_index(str(path))
+    except RuntimeError:
+        return None
+    if not isinstance(index, faiss.IndexIVFRaBitQ) or index.d != dimension:
+        return None
+    return Cells(index)
+
+
+def train(sample: Matrix, count: int, *, go_on: Callable[[], bool]) -> Cells | None:
+    """Empty cells around `count` centroids of the sample (spherical k-means); None as soon as `go_on` says no."""
+    dimension = sample.shape[1]
+    count = min(count, len(sample))
+    centroids: Any = None
+    for _ in range(ROUNDS):  # one at a time, so that a process that ends waits for one at most
+        if not go_on():
+            return None
+        means = faiss.Kmeans(
+            dimension, count, niter=1, spherical=True, min_points_per_centroid=1, max_points_per_centroid=2 * SAMPLE, seed=1
+        )  # fmt: skip
+        means.train(sample, init_centroids=centroids)
+        centroids = means.centroids
+    quantizer: Any = faiss.IndexFlatIP(dimension)
+    quantizer.add(centroids)
+    index = faiss.IndexIVFRaBitQ(quantizer, dimension, count, faiss.METRIC_INNER_PRODUCT)
+    index.own_fields = True
+    quantizer.this.disown()
+    index.train(sample[:1])  # the quantizer is trained; this only says so
+    return Cells(index)
+
+
+def excluding(rows: Rows) -> Selector:
+    """All rows but these."""
+    batch = faiss.IDSelectorBatch(rows)
+    return faiss.IDSelectorNot(batch), batch

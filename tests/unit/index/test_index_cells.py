@@ -1,0 +1,370 @@
+"""A large partition: cells are made, filled, outgrown, saved and dropped in a worker's thread, and no search shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache_service.errors import StoreError
+from cache_service.index import cells, large_partition, rows, snapshot
+from cache_service.index.base import Candidate, IndexPosition
+from cache_service.index.cells import Cells
+from cache_service.index.faiss import FaissIndex
+from cache_service.index.rows import Matrix
+from tests.fakes.index import BruteForceIndex
+from tests.unit.index.test_index_faiss import DIMENSION, opened, seeded, vectors
+
+
+def the_large(index: FaissIndex) -> large_partition.LargePartition:
+    """The only large partition."""
+    (large,) = index._large.values()
+    return large
+
+
+def files(folder: Path) -> dict[Path, int]:
+    """Those with cells, and when they were written."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("cells-*")}
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell is looked into, so that what is missing is an error and no matter of luck."""
+    monkeypatch.setattr(cells, "PROBES", 10_000)
+
+
+async def filled(folder: Path, count: int, small_partition: int = 100) -> tuple[FaissIndex, Matrix]:
+    """An index of one partition whose cells hold what they should."""
+    index, stored = await opened(folder, small_partition), vectors(count)
+    for entry_id, vector in enumerate(stored):
+        index.add(entry_id, "p", vector)
+    await index.settle()
+    return index, stored
+
+
+async def brute(stored: Matrix, gone: set[int] | None = None) -> BruteForceIndex:
+    """The same entries, compared one by one."""
+    model = BruteForceIndex(DIMENSION)
+    for entry_id, vector in enumerate(stored):
+        if entry_id not in (gone or ()):
+            model.add(entry_id, "p", vector)
+    return model
+
+
+async def answers(index: FaissIndex | BruteForceIndex, asked: Matrix) -> list[list[Candidate]]:
+    """What is found for each."""
+    return [await index.search("p", vector, limit=5, floor=0.92) for vector in asked]
+
+
+async def test_near_neighbours_are_found_in_a_partition_of_many_cells(tmp_path: Path) -> None:
+    """Of those ≥ 0.92 at least 999 in 1,000, though a search looks into 8 of 283 cells."""
+    index, stored = await filled(tmp_path, 20_000)
+    assert cells.centroids_for(20_000) > 10 * cells.PROBES
+    asked = vectors(20_000)[::100]
+    expected = await answers(await brute(stored), asked[:40])
+    found = await answers(index, asked[:40])
+    wanted = sum(map(len, expected))
+    missed = sum(one not in got for got, all_ in zip(found, expected, strict=True) for one in all_)
+    assert wanted > 150
+    assert missed <= 0.001 * wanted
+    await index.aclose()
+
+
+@pytest.mark.usefixtures("exact")
+async def test_cells_grow_with_the_partition_and_are_dropped_with_it(tmp_path: Path) -> None:
+    """Made anew at four times the size, dropped at half the setting, made again when it grows again: always the same answers."""
+    index, stored = await filled(tmp_path, 6_000)
+    large = the_large(index)
+    assert large._cells is not None
+    made_with = large._cells._index.nlist
+    assert made_with >= cells.centroids_for(6_000) / cells.OUTGROWN
+    assert await answers(index, stored[:50]) == await answers(await brute(stored), stored[:50])
+    for entry_id in range(5_950):
+        index.remove(entry_id)
+    assert not index._large
+    left = await brute(stored, set(range(5_950)))
+    assert await answers(index, stored[5_940:]) == await answers(left, stored[5_940:])
+    for entry_id in range(5_950):
+        index.add(entry_id, "p", stored[entry_id])
+    await index.settle()
+    assert await answers(index, stored[:50]) == await answers(await brute(stored), stored[:50])
+    await index.aclose()
+
+
+@pytest.mark.usefixtures("exact")
+async def test_what_changes_while_cells_are_made_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Added, removed, replaced, and rows used again by others: all while the worker is in the middle of it."""
+    trained = cells.train
+    in_the_middle, go_on = threading.Event(), threading.Event()
+
+    def slowly(sample: Matrix, count: int, **given: Callable[[], bool]) -> Cells | None:
+        made = trained(sample, count, **given)
+        in_the_middle.set()
+        go_on.wait()
+        return made
+
+    monkeypatch.setattr(cells, "train", slowly)
+    index, stored, model = await opened(tmp_path, 100), vectors(1_000), BruteForceIndex(DIMENSION)
+
+    def put(entry_id: int, number: int) -> None:
+        for each in (index, model):
+            each.add(entry_id, "p", stored[number])
+
+    for number in range(101):
+        put(number, number)
+    await asyncio.to_thread(in_the_middle.wait)
+    random_ = seeded(5)
+    for _ in range(600):
+        entry_id = random_.randrange(300)
+        if random_.random() < 0.3:
+            index.remove(entry_id)
+            model.remove(entry_id)
+        else:
+            put(entry_id, random_.randrange(1_000))
+    during = await answers(index, stored)
+    go_on.set()
+    await index.settle()
+    assert the_large(index)._cells is not None
+    expected = await answers(model, stored)
+    assert during == expected
+    assert await answers(index, stored) == expected
+    await index.aclose()
+
+
+async def test_cells_are_made_anew_once_other_rows_lie_in_them(tmp_path: Path) -> None:
+    """Centroids suit what they were made of: after a turnover of the whole partition they are made again, at the same size."""
+    index, _ = await filled(tmp_path, 500)
+    before = the_large(index)._cells
+    for number, vector in enumerate(vectors(2_000, seed=9)):
+        index.add(number % 500, "p", vector)
+    await index.settle()
+    assert the_large(index)._cells is not before
+    await index.aclose()
+
+
+@pytest.mark.usefixtures("exact")
+async def test_many_changes_leave_the_cells_as_they_would_be_if_new(tmp_path: Path) -> None:
+    """Rows are removed and used again by the same partition: no code of an old vector remains."""
+    index, stored = await filled(tmp_path, 1_500)
+    model = await brute(stored)
+    new = vectors(3_000, seed=9)
+    random_ = seeded(6)
+    for number, vector in enumerate(new):
+        entry_id = random_.randrange(1_500)
+        for each in (index, model):
+            each.add(entry_id, "p", vector)
+        if number % 400 == 0:
+            await index.settle()
+    await index.settle()
+    held = the_large(index)
+    assert len(held) == 1_500
+    assert sorted(held.rows()) == sorted(np.flatnonzero(index._rows.live).tolist())
+    assert await answers(index, new[:200]) == await answers(model, new[:200])
+    await index.aclose()
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("count", [50, 100, 101, 2_000])
+async def test_a_restart_at_any_size_answers_as_before(tmp_path: Path, count: int) -> None:
+    """A list, a list as large as may be, cells just made, cells of many rows; and then on from there."""
+    index, stored = await filled(tmp_path, count)
+    for entry_id in range(0, count, 11):
+        index.remove(entry_id)
+    index.advance(IndexPosition("e", 1))
+    await index.save()
+    before = await answers(index, stored[:50])
+    await index.aclose()
+    again = FaissIndex(tmp_path, DIMENSION, small_partition=100)
+    assert await again.load(epoch="e", model_id="m")
+    assert bool(again._large) == (count > 110)
+    assert await answers(again, stored[:50]) == before
+    for entry_id in range(0, count, 11):
+        again.add(entry_id, "p", stored[entry_id])
+    await again.settle()
+    assert await answers(again, stored[:50]) == await answers(await brute(stored), stored[:50])
+    await again.aclose()
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "empty", "another's", "a folder"])
+@pytest.mark.usefixtures("exact")
+async def test_damaged_cells_are_made_anew_from_the_vectors(tmp_path: Path, damage: str) -> None:
+    """That costs time only; nothing is read from SQL again."""
+    index, stored = await filled(tmp_path, 1_000)
+    index.advance(IndexPosition("e", 1))
+    await index.save()
+    await index.aclose()
+    (path,) = files(tmp_path)
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    elif damage != "missing":
+        path.write_bytes({"cut": content[:-100], "empty": b"", "another's": b"IwFl" + content}[damage])
+    again = FaissIndex(tmp_path, DIMENSION, small_partition=100)
+    assert await again.load(epoch="e", model_id="m")
+    expected = await answers(await brute(stored), stored[:50])
+    assert await answers(again, stored[:50]) == expected
+    await again.settle()
+    assert the_large(again)._cells is not None
+    assert await answers(again, stored[:50]) == expected
+    await again.aclose()
+
+
+async def test_a_file_of_another_dimension_holds_no_cells(tmp_path: Path) -> None:
+    """Nor does one that isn't FAISS's, whatever its digest."""
+    made = cells.train(vectors(100), 5, go_on=lambda: True)
+    assert made is not None
+    made.write(tmp_path / "cells")
+    assert cells.read(tmp_path / "cells", DIMENSION) is not None
+    assert cells.read(tmp_path / "cells", DIMENSION + 1) is None
+    (tmp_path / "text").write_text("no index")
+    assert cells.read(tmp_path / "text", DIMENSION) is None
+    with pytest.raises(StoreError):
+        made.write(tmp_path / "nowhere" / "cells")
+
+
+async def test_a_save_writes_only_what_has_changed(tmp_path: Path) -> None:
+    """Blocks that are as they were are not hashed again, nor are cells written again."""
+    index = await opened(tmp_path, 100)
+    stored = vectors(3 * rows.BLOCK)
+    for entry_id, vector in enumerate(stored):
+        index.add(entry_id, "large" if entry_id < 2_000 else f"p{entry_id % 200}", vector)
+    await index.settle()
+    index.advance(IndexPosition("e", 1))
+    await index.save()
+    before = files(tmp_path)
+    hashed: list[int] = []
+    digest = snapshot._digest
+
+    def noted(vectors: Matrix, labels: rows.Labels, live: rows.Flags, number: int) -> str:
+        hashed.append(number)
+        return digest(vectors, labels, live, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "_digest", noted)
+        index.remove(rows.BLOCK + 5)
+        index.advance(IndexPosition("e", 2))
+        await index.save()
+    assert hashed == [1]
+    assert files(tmp_path) == before
+    await index.aclose()
+    again = FaissIndex(tmp_path, DIMENSION, small_partition=100)
+    assert await again.load(epoch="e", model_id="m")
+    assert set(again.entry_ids()) == set(range(3 * rows.BLOCK)) - {rows.BLOCK + 5}
+    await again.aclose()
+
+
+async def test_space_of_what_was_removed_is_given_back_and_used_again(tmp_path: Path) -> None:
+    """After a large purge the files shrink on disk; a later entry takes the hole, whose space is allocated first."""
+    index = await opened(tmp_path)
+    stored = vectors(4 * rows.BLOCK)
+    for entry_id, vector in enumerate(stored):
+        index.add(entry_id, f"p{entry_id % 500}", vector)
+    index.advance(IndexPosition("e", 1))
+    await index.save()
+    file = tmp_path / rows.VECTORS
+    full = file.stat().st_blocks
+    for entry_id in range(rows.BLOCK, 4 * rows.BLOCK):
+        index.remove(entry_id)
+    index.advance(IndexPosition("e", 2))
+    await index.save()
+    assert file.stat().st_blocks <= full / 2
+    await index.aclose()
+    again = FaissIndex(tmp_path, DIMENSION)
+    assert await again.load(epoch="e", model_id="m")
+    for entry_id in range(rows.BLOCK, 2 * rows.BLOCK):
+        again.add(entry_id, f"p{entry_id % 500}", stored[entry_id])
+    assert again._rows._used <= 4 * rows.BLOCK
+    for entry_id in (5, rows.BLOCK + 5):
+        assert [
+            c.entry_id for c in await again.search(f"p{entry_id % 500}", stored[entry_id], limit=1, floor=0.99)
+        ] == [entry_id]
+    again.advance(IndexPosition("e", 3))
+    await again.save()
+    await again.aclose()
+
+
+async def test_a_hole_that_cannot_be_filled_is_an_error_of_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk again: writing into a hole would kill the process."""
+    index = await opened(tmp_path)
+    stored = vectors(2 * rows.BLOCK)
+    for entry_id, vector in enumerate(stored):
+        index.add(entry_id, f"p{entry_id % 500}", vector)
+    for number in (1, 2):
+        index.advance(IndexPosition("e", number))
+        await index.save()
+        for entry_id in range(rows.BLOCK):
+            index.remove(entry_id)
+
+    def full(_descriptor: int, _start: int, _size: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StoreError, match="No space left"):
+            index.add(1, "p", stored[1])
+    index.add(1, "p", stored[1])
+    assert len(await index.search("p", stored[1], limit=1, floor=0.99)) == 1
+    await index.aclose()
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from cache_service.index.base import IndexPosition
+from cache_service.index.faiss import FaissIndex
+from tests.unit.index.test_index_faiss import DIMENSION, vectors
+
+async def main():
+    stored = vectors(3000)
+    index = FaissIndex(Path(sys.argv[1]), DIMENSION, small_partition=100)
+    await index.load(epoch="e", model_id="m")
+    number = index.position.number if index.position else 0
+    while True:
+        for _ in range(70):
+            number += 1
+            index.add(number % 2000, "p", stored[number % 3000])
+            if number % 3 == 0:
+                index.remove(number % 1000)
+        index.advance(IndexPosition("e", number))
+        await index.save()
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_killed_in_an_append_or_a_save_leaves_a_snapshot_that_is_true(tmp_path: Path) -> None:
+    """Killed at any time, again and again: what loads is exactly what was there at its position."""
+    stored = vectors(3_000)
+    model, at = BruteForceIndex(DIMENSION), 0
+    random_ = seeded(7)
+    for _ in range(4):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHILD, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        )
+        assert child.stdout is not None
+        for _ in range(random_.randrange(1, 9)):
+            await child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+        await child.wait()
+        index = FaissIndex(tmp_path, DIMENSION, small_partition=100)
+        assert await index.load(epoch="e", model_id="m")
+        position = index.position
+        assert position is not None
+        while at < position.number:
+            at += 1
+            model.add(at % 2000, "p", stored[at % 3000])
+            if at % 3 == 0:
+                model.remove(at % 1000)
+        assert set(index.entry_ids()) == set(model.entry_ids())
+        asked = stored[::60]
+        assert await answers(index, asked) == await answers(model, asked)
+        await index.aclose()
