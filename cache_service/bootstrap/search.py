@@ -25,7 +25,10 @@ class Search:
 
 
 async def open_search(settings: Settings, stack: contextlib.AsyncExitStack, store: SqlEntryStore) -> Search:
-    """An index that has caught up with the store; it is saved on leaving. Raises CacheServiceError."""
+    """An index that has caught up with the store, unless it must be rebuilt, which its follower does as it runs; saved on leaving.
+
+    Raises CacheServiceError.
+    """
     embeddings = await embedder(settings)
     stack.push_async_callback(embeddings.aclose)
     index = FaissIndex(
@@ -33,7 +36,7 @@ async def open_search(settings: Settings, stack: contextlib.AsyncExitStack, stor
     )
     stack.push_async_callback(index.aclose)
     follower = Follower(store, index, embedding_model=embeddings.model_id)
-    await follower.start()
+    await follower.start(run_rebuilds=True)
     stack.push_async_callback(follower.save)
     return Search(embeddings, index, follower)
 

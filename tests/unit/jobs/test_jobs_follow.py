@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from cache_service.errors import StoreError
 from cache_service.index.faiss import FaissIndex
+from cache_service.jobs import follow
 from cache_service.jobs.check import check
 from cache_service.jobs.follow import Follower
-from cache_service.store.base import Stored
+from cache_service.store.base import Stored, VectorRow
 from cache_service.store.blobs import FileBlobStore
 from cache_service.store.entry import PurgePredicate
 from cache_service.store.sql import open_store
@@ -127,6 +130,70 @@ async def test_an_index_older_than_the_feed_is_rebuilt(make_sqlite: MakeDatabase
     assert one.found == {dog}
     await one.close()
     await other.close()
+
+
+async def test_a_service_goes_on_while_the_index_is_rebuilt(
+    make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first entries are waited for; stores and purges meanwhile hold once the rest is read, and a snapshot is there then."""
+    monkeypatch.setattr(follow, "PAGE", 2)
+    monkeypatch.setattr(follow, "AT_ONCE", 2)
+    url = make_database()
+    writer = await Node(url, tmp_path / "writer").open()
+    ids = [await put(writer, name) for name in "abcdefg"]
+    await writer.store.trim_changes(before=float("inf"))
+    node = Node(url, tmp_path / "index")
+    node.store, node.index = await open_store(url), FaissIndex(tmp_path / "index", 3)
+    node.follower = Follower(node.store, node.index, embedding_model=MODEL)
+    await node.follower.start(run_rebuilds=True)
+    assert (node.found, node.follower.rebuilding) == (set(ids[:2]), True)
+    new = await put(node, "new")
+    await node.store.purge(PurgePredicate(key=new_entry("a").exact_key))
+    await node.follower.catch_up(at_least=1)
+    await node.follower.catch_up()
+    assert node.found == set(ids[:2])
+    save, saved = node.index.save, asyncio.Event()
+
+    async def saving() -> None:
+        await save()
+        saved.set()
+
+    monkeypatch.setattr(node.index, "save", saving)
+    running = asyncio.create_task(node.follower.run(poll=3600, save_every=3600))
+    await saved.wait()
+    assert node.found == {*ids[1:], new}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await node.close()
+    again = await Node(url, tmp_path / "index").open()
+    assert again.found == {*ids[1:], new}
+    for each in (again, writer):
+        await each.close()
+
+
+async def test_a_rebuild_that_failed_goes_on_where_it_was(
+    make_sqlite: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that can't be read for a moment costs that moment."""
+    monkeypatch.setattr(follow, "PAGE", 2)
+    node = await Node(make_sqlite(), tmp_path / "index").open()
+    ids = [await put(node, name) for name in "abcde"]
+    await node.store.trim_changes(before=float("inf"))
+    scan, pages = node.store.scan_vectors, list[int]()
+
+    async def failing_once(*, embedding_model: str, after_id: int, limit: int) -> list[VectorRow]:
+        pages.append(after_id)
+        if len(pages) == 2:
+            raise StoreError("reading the database failed")
+        return await scan(embedding_model=embedding_model, after_id=after_id, limit=limit)
+
+    monkeypatch.setattr(node.store, "scan_vectors", failing_once)
+    with pytest.raises(StoreError):
+        await node.follower.catch_up()
+    await node.follower.catch_up()
+    assert node.found == set(ids)
+    assert pages == [0, ids[1], ids[1], ids[3], ids[4]]
+    await node.close()
 
 
 async def test_check_finds_and_mends_an_index_that_differs(make_sqlite: MakeDatabase, tmp_path: Path) -> None:
