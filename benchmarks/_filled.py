@@ -153,6 +153,14 @@ def fill(folder: Path, count: int, *, known: Matrix | None = None, namespaces: i
     connection.close()
 
 
+def first_prompt(folder: Path) -> str:
+    """A prompt that was filled in, of the default namespace and the first model."""
+    connection = sqlite3.connect(folder / "cache.db")
+    (prompt,) = connection.execute("SELECT prompt FROM entries WHERE id = 1").fetchone()
+    connection.close()
+    return str(prompt)
+
+
 def main() -> None:
     """Fills a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)

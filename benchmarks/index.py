@@ -1,8 +1,12 @@
-"""The index: one partition of 10,000 and of 100,000 entries, and 100,000 partitions of ten; searches, adds, snapshot, memory.
+"""The index: partitions of 10,000, 100,000 and a million entries, and 100,000 partitions of ten; recall, searches, adds, memory, snapshot.
 
-Vectors are random directions of MiniLM's dimension with near neighbours planted, which is harmless here, where every search
-is exact: recall is 1 by construction. Doesn't show: pages that must come from a disk (everything is in the page cache),
-searches beside many changes, other processors.
+Vectors are those of `--vectors`: real and generated prompts, embedded by the model that serves (`_prompts.py` makes the file). The
+last of them are asked for and never stored. Where more are stored than there are, variations of them follow (cosine about 0.9), and the
+output says how many. Without the file they are random directions in groups of four, which flatters an index of cells.
+
+Recall: of the five nearest entries ≥ 0.92, as comparing with every entry finds them, the share that the search returns.
+
+Doesn't show: pages that must come from a disk (everything is in the page cache), other processors, a loop that has other work.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import argparse
 import asyncio
 import gc
 import hashlib
+import itertools
 import os
 import platform
 import statistics
@@ -21,27 +26,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from _filled import variations
 
 from cache_service.index.base import IndexPosition
 from cache_service.index.faiss import FaissIndex
 from cache_service.index.rows import Matrix
 
 DIMENSION = 384
+LAYOUTS = {"10k": (1, 10_000), "100k": (1, 100_000), "200k": (1, 200_000), "1m": (1, 1_000_000), "small": (100_000, 10)}
+NEAR, LIMIT = 0.92, 5
 
 
 def percentiles(seconds: Sequence[float]) -> str:
-    """p50, p90 and p99 in milliseconds."""
+    """p50, p90, p99 and the longest in milliseconds."""
     cuts = statistics.quantiles(seconds, n=100)
-    return "  ".join(f"p{at} {cuts[at - 1] * 1e3:.3f} ms" for at in (50, 90, 99))
-
-
-def directions(count: int, seed: int) -> Matrix:
-    """Unit vectors in groups of four that are above 0.92 to each other."""
-    random = np.random.default_rng(seed)
-    centres = np.repeat(random.standard_normal((-(-count // 4), DIMENSION), np.float32), 4, axis=0)[:count]
-    made = centres + 0.2 * random.standard_normal((count, DIMENSION), np.float32)
-    made /= np.linalg.norm(made, axis=1, keepdims=True)
-    return made
+    return (
+        "  ".join(f"p{at} {cuts[at - 1] * 1e3:.3f}" for at in (50, 90, 99)) + f"  longest {max(seconds) * 1e3:.1f} ms"
+    )
 
 
 def anonymous_bytes() -> int:
@@ -57,67 +58,119 @@ def name(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-async def measure(partitions: int, each: int, searches: int) -> None:
+def nearest(stored: Sequence[Matrix], asked: Matrix) -> list[list[float]]:
+    """Of each asked vector, the cosines of its nearest five ≥ 0.92 among all of the stored, largest first."""
+    best = np.full((len(asked), LIMIT), -1.0, np.float32)
+    for page in stored:
+        cosines = np.concatenate([best, asked @ page.T], axis=1)
+        best = -np.partition(-cosines, LIMIT - 1, axis=1)[:, :LIMIT]
+    return [sorted((cosine for cosine in row if cosine >= NEAR), reverse=True) for row in best.tolist()]
+
+
+async def fill(index: FaissIndex, pages: Sequence[Matrix], each: int) -> tuple[list[float], list[float]]:
+    """Adds all; how long each add took, and how late the loop was after ten of them."""
+    adds, late = [], []
+    for number, vector in enumerate(itertools.chain.from_iterable(pages)):
+        start = time.perf_counter()
+        index.add(number + 1, name(number // each), vector)
+        adds.append(time.perf_counter() - start)
+        if number % 10 == 0:
+            start = time.perf_counter()
+            await asyncio.sleep(0)
+            late.append(time.perf_counter() - start)
+    return adds, late
+
+
+async def measure(partitions: int, each: int, known: Matrix | None, searches: int, questions: int) -> None:
     """One layout, in a new folder."""
-    stored = directions(min(partitions * each, 100_000), seed=1)
-    with tempfile.TemporaryDirectory() as folder:
+    count = partitions * each
+    asked = None if known is None else np.array(known[len(known) - questions :])
+    pages = list(variations(None if known is None else known[: len(known) - questions], count))
+    if known is None:
+        asked = np.concatenate(pages[: -(-questions // len(pages[0]))])[:questions]
+    assert asked is not None
+    expected = nearest(pages, asked) if partitions == 1 else []
+    with tempfile.TemporaryDirectory(dir=".") as folder:
         index = FaissIndex(Path(folder), DIMENSION)
         await index.load(epoch="bench", model_id="bench")
         gc.collect()
         before = anonymous_bytes()
-        adds = []
-        for entry_id in range(partitions * each):
-            vector = stored[entry_id % len(stored)]
-            start = time.perf_counter()
-            index.add(entry_id, name(entry_id // each), vector)
-            adds.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        await index.search(name(0), stored[0], limit=5, floor=0.92)
-        first = time.perf_counter() - start
-        took, found = [], 0
-        random = np.random.default_rng(2)
-        for _ in range(searches):
-            entry_id = int(random.integers(partitions * each))
-            start = time.perf_counter()
-            candidates = await index.search(name(entry_id // each), stored[entry_id % len(stored)], limit=5, floor=0.92)
-            took.append(time.perf_counter() - start)
-            found += any(candidate.entry_id == entry_id for candidate in candidates)
+        began = time.perf_counter()
+        adds, late = await fill(index, pages, each)
+        await index.settle()
+        filled = time.perf_counter() - began
+        made = sorted(adds), sorted(late)
+        del adds
         gc.collect()
-        held = anonymous_bytes() - before
-        lists = index._small  # noqa: SLF001 (what this file is about)
-        objects = (
-            -(-sys.getsizeof(part) // 16) * 16 for pair in lists.items() for part in pair
-        )  # as they are allocated
-        tables = sys.getsizeof(lists) + sum(objects)
+        held = anonymous_bytes() - before - sys.getsizeof(late) - len(late) * 24 - count * 32
+        tables = _tables(index)
+        found, wanted, took = 0, 0, []
+        for number, vector in enumerate(asked):
+            start = time.perf_counter()
+            candidates = await index.search(name(number % partitions), vector, limit=LIMIT, floor=NEAR)
+            if number < searches:
+                took.append(time.perf_counter() - start)
+            if expected:
+                got = [candidate.similarity for candidate in candidates]
+                wanted += len(expected[number])
+                found += sum(cosine >= want - 1e-5 for cosine, want in zip(got, expected[number], strict=False))
         index.advance(IndexPosition("bench", 1))
         start = time.perf_counter()
         await index.save()
         saved = time.perf_counter() - start
-        await index.aclose()
-        again = FaissIndex(Path(folder), DIMENSION)
+        index.remove(1)
+        index.advance(IndexPosition("bench", 2))
         start = time.perf_counter()
-        assert await again.load(epoch="bench", model_id="bench")
+        await index.save()
+        again = time.perf_counter() - start
+        await index.aclose()
+        index = FaissIndex(Path(folder), DIMENSION)
+        start = time.perf_counter()
+        assert await index.load(epoch="bench", model_id="bench")
         loaded = time.perf_counter() - start
-        await again.aclose()
-    print(f"\n{partitions:,} x {each:,} entries; {searches} searches, the entry itself found in {found}")
-    print(f"  search    {percentiles(took)}  (the first, which builds what is missing: {first * 1e3:.1f} ms)")
-    print(f"  add       {percentiles(adds)}")
+        await index.aclose()
+    print(f"\n{partitions:,} x {each:,} entries, filled in {filled:.1f} s")
+    if known is not None and count > len(known) - questions:
+        print(f"  {len(known) - questions:,} of the vectors are of prompts, the others variations of them")
+    if expected:
+        near = sum(map(bool, expected))
+        print(
+            f"  recall    {found} of {wanted} neighbours >= {NEAR} ({found / max(1, wanted):.5f}); {near} of {len(asked)} questions have some"
+        )
+    print(f"  search    {percentiles(took)}")
     print(
-        f"  memory    {held / (partitions * each):.0f} bytes an entry in all; {tables / partitions:.0f} a partition in tables"
+        f"  add       p50 {made[0][count // 2] * 1e3:.3f}  p99 {made[0][-count // 100] * 1e3:.3f}  longest {made[0][-1] * 1e3:.1f} ms"
     )
-    print(f"  snapshot  saved in {saved:.2f} s, loaded in {loaded:.2f} s")
+    print(
+        f"  the loop meanwhile late by p99 {made[1][-len(made[1]) // 100] * 1e3:.2f}, at most {made[1][-1] * 1e3:.1f} ms"
+    )
+    print(f"  memory    {held / count:.0f} bytes an entry; {tables / partitions:.0f} a partition in tables")
+    print(
+        f"  snapshot  saved in {saved:.2f} s, once more after one change in {again:.2f} s, loaded in {loaded:.2f} s",
+        flush=True,
+    )
+
+
+def _tables(index: FaissIndex) -> int:
+    """Bytes of the lists of rows and what leads to them, as they are allocated."""
+    lists = index._small  # noqa: SLF001 (what this file is about)
+    return sys.getsizeof(lists) + sum(-(-sys.getsizeof(part) // 16) * 16 for pair in lists.items() for part in pair)
 
 
 async def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--searches", type=int, default=2_000)
+    parser.add_argument("--searches", type=int, default=2_000, help="how many are timed")
+    parser.add_argument("--questions", type=int, default=8_000, help="how many recall is taken of")
+    parser.add_argument("--vectors", type=Path, help="an .npy of float32 vectors of prompts")
+    parser.add_argument("--only", choices=LAYOUTS, action="append")
     options = parser.parse_args()
+    known = None if options.vectors is None else np.load(options.vectors, mmap_mode="r")
     print(
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}"
     )
-    for partitions, each in ((1, 10_000), (1, 100_000), (100_000, 10)):
-        await measure(partitions, each, options.searches)
+    for layout in options.only or [layout for layout in LAYOUTS if layout != "200k"]:
+        await measure(*LAYOUTS[layout], known, options.searches, options.questions)
 
 
 if __name__ == "__main__":

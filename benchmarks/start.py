@@ -1,93 +1,121 @@
-"""How long a service with many entries takes to be ready, and how much memory it holds then and after some traffic.
+"""How long a service with many entries takes to be ready, what memory it holds, and whether it stays as fast: start, memory, growth.
 
-What it shows: a cold start of one process whose index is built from SQL, and a second one from the snapshot. What it doesn't:
-a cold page cache, real pictures (the entries share one), vectors of real prompts (these are random).
+Each folder of `--filled` (as `_filled.py` makes it; without one, 10,000 entries are written) is served twice: with its index rebuilt
+from SQL, while exact hits are asked for, and from the snapshot. Then all of them are served at once and asked in turn: new
+questions, which are generated at once by the simulator and stored; the same in other words, which are semantic hits; and again word for
+word. What is asked is in the partition of the entries, so that it is as large as they are many.
+
+What it doesn't show: a cold page cache, pictures, a disk under load, the trained verifier (`verifier=rules` here). The folders are written to.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import hashlib
+import itertools
+import shutil
+import statistics
+import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import _filled
 import numpy as np
-from latency import Client, service
+from _prompts import ACTIONS, CIRCUMSTANCES
+from latency import Client, Service
 
-from cache_service.embedding.onnx import load_engine
-from cache_service.store.entry import NewEntry, Output, StoredVector
-from cache_service.store.migrations import migrate
-from cache_service.store.sql import open_store
-
-ROOT = Path(__file__).resolve().parent.parent
+CHAT = "/v1/chat/completions"
 
 
-async def fill(folder: Path, entries: int, model_id: str) -> None:
-    """Stores that many entries in fifty partitions."""
-    url = f"sqlite:///{folder}/cache.db"
-    await migrate(url)
-    store = await open_store(url)
-    random = np.random.default_rng(1)
-    for number in range(entries):
-        vector = random.standard_normal(384).astype(np.float32)
-        stored = StoredVector(model_id, vector / np.linalg.norm(vector), "none", {"prompt": "", "facts": {}})
-        key = hashlib.sha256(str(number).encode()).hexdigest()
-        partition = hashlib.sha256(str(number % 50).encode()).hexdigest()
-        new = NewEntry(
-            exact_key=key,
-            key_version=1,
-            partition=partition,
-            namespace="default",
-            operation="chat",
-            model="m",
-            prompt=f"prompt {number} " * 10,
-            prompt_digest=key,
-            request={"messages": [{"role": "user", "content": f"prompt {number} " * 10}]},
-            envelope={},
-            made={},
-            outputs=(Output({"choices": [{"message": {"content": "x" * 1000}}]}, 1),),
-            vector=stored,
-            created_at=time.time(),
-            expires_at=None,
-            began=0,
-        )
-        await store.put(new, "keep")
-    await store.aclose()
+def anonymous_megabytes(pid: int) -> float:
+    """Memory of the process that no file backs."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1e3
 
 
-def megabytes(pid: int) -> float:
-    """Resident memory of the process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+def asked(client: Client, prompt: str, word: str) -> float:
+    """Seconds until the answer was read, which must say how it was found."""
+    body = _filled.body_of(prompt, _filled.MODEL_NAMES[0])
+    began = time.perf_counter()
+    status = client.post(CHAT, body)
+    took = time.perf_counter() - began
+    assert word in status, (prompt, status)
+    return took
+
+
+def started(service: Service, folder: Path, what: str) -> None:
+    """Starts it and prints how long that took."""
+    began = time.perf_counter()
+    service.start()
+    ready = time.perf_counter() - began
+    print(
+        f"{folder.name:12} {what:18} ready after {ready:5.2f} s, {anonymous_megabytes(service.pid):4.0f} MB anonymous",
+        flush=True,
+    )
+
+
+def rebuilt(service: Service, folder: Path, known: str) -> None:
+    """Asks for an exact hit again and again until the snapshot is there."""
+    client, hits, began = Client(service.port), [], time.perf_counter()
+    while not (folder / "index" / "snapshot.json").exists():
+        hits.append(asked(client, known, "; hit"))
+        time.sleep(0.01)
+    took, peak = time.perf_counter() - began, anonymous_megabytes(service.pid)
+    p50, p99 = (float(np.percentile(hits or [0.0], q)) * 1e3 for q in (50, 99))
+    print(
+        f"{folder.name:12} {'rebuilt':18} {took:6.1f} s after that, {peak:4.0f} MB; "
+        f"{len(hits)} exact hits meanwhile, p50 {p50:.1f} ms, p99 {p99:.1f} ms", flush=True,
+    )  # fmt: skip
+
+
+def serve_in_turn(services: dict[str, Service], count: int) -> None:
+    """Asks all of them the same things in turn."""
+    clients = {name: Client(service.port) for name, service in services.items()}
+    run = time.time_ns()  # so that another run on the same folder asks something new
+    kinds = {
+        "miss and store": ("How do I {}, case {}?", "stored"),
+        "semantic hit": ("How can I {}, case {}?", 'detail="semantic'),
+        "exact hit": ("How do I {}, case {}?", "; hit"),
+    }
+    took: dict[tuple[str, str], list[float]] = {(kind, name): [] for kind in kinds for name in services}
+    actions = list(itertools.islice(itertools.product(ACTIONS, CIRCUMSTANCES), count))
+    for kind, (form, word) in kinds.items():
+        for words in actions:
+            for name, client in clients.items():
+                prompt = form.format(" ".join(words), run % 10_000)
+                took[kind, name].append(asked(client, prompt, word))
+    first = next(iter(services))
+    for (kind, name), seconds in took.items():
+        p50, p99 = statistics.median(seconds) * 1e3, float(np.percentile(seconds, 99)) * 1e3
+        ratio = p50 / (statistics.median(took[kind, first]) * 1e3)
+        print(f"{kind:16} {name:12} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms   {ratio:5.2f} x {first}")
+    for name, service in services.items():
+        print(f"{name:12} {anonymous_megabytes(service.pid):4.0f} MB anonymous after that")
 
 
 def main() -> None:
-    """Fills, starts twice, and asks a little."""
+    """Starts each twice, then asks all of them."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    arguments.add_argument("--entries", type=int, default=10_000)
-    arguments.add_argument("--requests", type=int, default=300)
+    arguments.add_argument(
+        "--filled", type=Path, action="append", help="a folder; the first is what the others are compared with"
+    )
+    arguments.add_argument("--questions", type=int, default=300)
+    arguments.add_argument("--keep-index", action="store_true", help="don't rebuild from SQL where a snapshot is there")
     options = arguments.parse_args()
-    model_id = load_engine(ROOT / "models").model_id
-    print(f"{options.entries} entries")
-    with service(lambda folder: asyncio.run(fill(folder, options.entries, model_id))) as running:
-        for start in ("from SQL", "from the snapshot"):
-            began = time.perf_counter()
-            running.start()
-            ready = time.perf_counter() - began
-            at_first = megabytes(running.pid)
-            client = Client(running.port)
-            for number in range(options.requests):
-                body = {
-                    "model": "gpt-image-2",
-                    "size": "1024x1024",
-                    "prompt": f"{start}: a picture of {number % 50} apples",
-                }
-                client.post("/v1/images/generations", body)
-            print(
-                f"{start:18} ready after {ready:5.2f} s, {at_first:4.0f} MB, {megabytes(running.pid):4.0f} MB after {options.requests} requests"
-            )
-            running.stop()
+    with ExitStack() as stack:
+        folders = options.filled or [Path(stack.enter_context(tempfile.TemporaryDirectory()))]
+        if not options.filled:
+            _filled.fill(folders[0], 10_000)
+        services = {folder.name: Service(folder, VERIFIER="rules") for folder in folders}
+        for folder, service in zip(folders, services.values(), strict=True):
+            stack.callback(service.stop)
+            if not (options.keep_index and (folder / "index" / "snapshot.json").exists()):
+                shutil.rmtree(folder / "index", ignore_errors=True)
+                started(service, folder, "from SQL")
+                rebuilt(service, folder, _filled.first_prompt(folder))
+                service.stop()
+            started(service, folder, "from the snapshot")
+        serve_in_turn(services, options.questions)
 
 
 if __name__ == "__main__":
