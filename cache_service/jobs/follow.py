@@ -104,11 +104,14 @@ class Follower:
                 await asyncio.sleep(poll)
 
     async def save(self) -> None:
-        """Writes a snapshot if anything changed since the last one; none of an index that is being rebuilt."""
-        async with self._one_at_a_time:
-            if self._index.position is not None and self._index.position != self._saved:
-                await self._index.save()
-                self._saved = self._index.position
+        """Writes a snapshot if anything changed since the last one; none of an index that is being rebuilt.
+
+        What is stored meanwhile doesn't wait for it: the index saves what it holds at one moment.
+        """
+        position = self._index.position
+        if position is not None and position != self._saved:
+            await self._index.save()
+            self._saved = position
 
     async def _apply(self, position: IndexPosition) -> None:
         while changes := await self._store.changes(after=position.number, limit=PAGE):
