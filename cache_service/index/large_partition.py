@@ -184,6 +184,7 @@ class LargePartition:
         with self._work:
             if self._outgrown() and not self._closed:
                 self._make_anew(stored)
+                cells_of.return_memory()
             while self._cells is not None and self._to_move() and not self._closed:
                 self._move(stored, self._cells)
 
@@ -246,8 +247,8 @@ class LargePartition:
     def _trained(self, stored: MappedRows, rows: Rows) -> Cells | None:
         """New cells that hold the rows; None if nobody wants them any more."""
         count = cells_of.centroids_for(len(rows))
-        random = np.random.default_rng(len(rows))  # the same rows give the same cells
-        sample = np.sort(random.choice(rows, min(len(rows), count * cells_of.SAMPLE), replace=False))
+        # evenly, which takes no time: drawing them would hold the interpreter for 20 ms at a million
+        sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), count * cells_of.SAMPLE)).astype(np.int64)]
         cells = cells_of.train(stored.vectors.take(sample, axis=0), count, go_on=lambda: not self._closed)
         for start in range(0, len(rows), CHUNK_ANEW):
             if cells is None or self._closed:
