@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,9 @@ from cache_service.config import CONFIG_VARIABLE, PREFIX, NamespaceBound, Settin
 from cache_service.config_upstreams import Alternative, LimitPool, OrganizationLimits
 from cache_service.instrumentation import alert_rules, gauges, prometheus
 from cache_service.instrumentation.alerts import PROFILES
+
+sys.path.insert(0, str(Path(__file__).parent))  # as Python does itself where this file is run
+from dashboard import dashboard
 
 REFERENCE = Path(__file__).parent / "reference"
 SETTINGS = f"""# Settings
@@ -189,6 +193,7 @@ PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
 OPERATIONS_FILES = {
     "prometheus-alerts.yml": lambda: alert_rules.as_yaml(PROFILES["own-baseline"]),
     "prometheus-alerts-fixed.yml": lambda: alert_rules.as_yaml(PROFILES["fixed"]),
+    "grafana-dashboard.json": dashboard,
 }
 
 if __name__ == "__main__":
