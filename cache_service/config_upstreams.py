@@ -83,6 +83,16 @@ class LimitPool(Figures):
     project: str | None = None
 
 
+def only_keys_differ(before: tuple[LimitPool, ...], after: tuple[LimitPool, ...]) -> bool:
+    """Whether each pool that stays (by its name) is the same but for its keys."""
+    held = {pool.name: pool for pool in before}
+    return all(
+        pool.model_copy(update={"api_keys": ()}) == held[pool.name].model_copy(update={"api_keys": ()})
+        for pool in after
+        if pool.name in held
+    )
+
+
 class OrganizationLimits(Figures):
     """An organisation's limits, shared by all pools that name it.
 

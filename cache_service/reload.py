@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from cache_service.config import Settings
+from cache_service.config_upstreams import Alternative, only_keys_differ
 
 log = logging.getLogger(__name__)
 
@@ -16,9 +17,11 @@ RELOADABLE: Final = frozenset(
     {
         *("client_keys", "profile", "similarity_threshold", "semantic_images", "semantic_chat"),
         *("ttl_images", "ttl_chat", "ttl_volatile", "ttl_models"),
+        *("upstream_api_keys", "upstream_pools", "upstream_alternatives"),
     }
 )
-"""What is taken at once: client keys, thresholds and lifetimes. All else needs a restart, and the answer says so."""
+"""What is taken at once: client keys, the upstreams' keys and pools, thresholds and lifetimes. All else needs a restart, and the
+answer says so; `needs_restart` says when one of these does too."""
 
 Prepare: TypeAlias = Callable[[Settings], Callable[[], None]]
 """Checks the new settings (raises ConfigurationError) and gives what takes them, which can't fail."""
@@ -30,6 +33,24 @@ class Reloaded:
 
     changed: tuple[str, ...]
     after_restart: tuple[str, ...]
+
+
+def needs_restart(before: Settings, after: Settings) -> set[str]:
+    """Settings that could be taken, but not this change of theirs: limits of a pool that stays, other providers, the simulator's end."""
+    found: set[str] = set()
+    if before.uses_simulator != after.uses_simulator:
+        found |= {"upstream_api_keys", "upstream_pools"}
+    if not only_keys_differ(before.upstream_pools, after.upstream_pools):
+        found.add("upstream_pools")
+    held, wanted = before.upstream_alternatives, after.upstream_alternatives
+    same = [_without_keys(one) for one in held] == [_without_keys(one) for one in wanted]
+    if not same or not all(only_keys_differ(one.pools, other.pools) for one, other in zip(held, wanted, strict=True)):
+        found.add("upstream_alternatives")
+    return found
+
+
+def _without_keys(one: Alternative) -> Alternative:
+    return one.model_copy(update={"api_keys": (), "pools": ()})
 
 
 class Reloader:
@@ -50,13 +71,14 @@ class Reloader:
         async with self._one_at_a_time:
             new = await asyncio.to_thread(self._read)
             differing = [name for name in Settings.model_fields if getattr(new, name) != getattr(self.settings, name)]
-            taken = tuple(name for name in differing if name in RELOADABLE)
+            able = RELOADABLE - needs_restart(self.settings, new)
+            taken = tuple(name for name in differing if name in able)
             if taken:
                 settings = self.settings.model_copy(update={name: getattr(new, name) for name in taken})
                 takes = [prepare(settings) for prepare in self._prepare]
                 for take in takes:
                     take()
                 self.settings = settings
-            result = Reloaded(taken, tuple(name for name in differing if name not in RELOADABLE))
+            result = Reloaded(taken, tuple(name for name in differing if name not in able))
         log.info("settings were reloaded", extra={"changed": result.changed, "after_restart": result.after_restart})
         return result

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cache_service import config_upstreams
@@ -14,9 +15,10 @@ from cache_service.config import PRIMARY, Settings
 from cache_service.config_upstreams import Figures
 from cache_service.instrumentation.events import Hook
 from cache_service.providers import Alternative, Provider, Providers
-from cache_service.upstream.base import BatchApi, Upstream
+from cache_service.upstream.base import Upstream
 from cache_service.upstream.batch_api import OpenAIBatchApi
-from cache_service.upstream.building import Opened, ProviderConfig, open_caller
+from cache_service.upstream.building import Opened, ProviderConfig, open_caller, pool_configs
+from cache_service.upstream.caller import UpstreamCaller
 from cache_service.upstream.cost import Catalog
 from cache_service.upstream.discovery import Discovery
 from cache_service.upstream.offers import Offers
@@ -29,6 +31,29 @@ OPENAI = "https://api.openai.com/v1"
 SIMULATOR = "simulator"
 
 
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """The providers, the primary's Batch API, and what they were opened with: their keys can be exchanged."""
+
+    providers: Providers
+    batch_api: OpenAIBatchApi
+    callers: Mapping[str, UpstreamCaller]
+    offers: Offers
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Checks the keys and pools of these settings, and gives what takes them. Raises ConfigurationError."""
+        pools = {name: pool_configs(config, self.offers) for name, config in _configs(settings).items()}
+        for name, found in pools.items():
+            self.callers[name].check(found)
+
+        def take() -> None:
+            for name, found in pools.items():
+                self.callers[name].exchange_keys(found)
+            self.batch_api.exchange_keys([key for pool in pools[PRIMARY] for key in pool.keys])
+
+        return take
+
+
 async def open_providers(
     settings: Settings,
     stack: contextlib.AsyncExitStack,
@@ -36,7 +61,7 @@ async def open_providers(
     offers: Offers,
     hook: Hook,
     tracing: Tracing | None = None,
-) -> tuple[Providers, BatchApi]:
+) -> Upstreams:
     """The configured upstream, or the built-in simulator where none is, with its Batch API; and the alternatives."""
 
     def opened(config: ProviderConfig, *, simulated: bool = False) -> Opened:
@@ -84,9 +109,11 @@ async def open_providers(
         headers={name: value.get_secret_value() for name, value in config.headers.items()},
     )
     stack.push_async_callback(batch_api.aclose)
+    callers = {PRIMARY: primary.caller}
+    callers |= {one.name: opened(alternative_config(one)).caller for one in settings.upstream_alternatives}
     alternatives = [
         Alternative(
-            Provider(one.name, traced(opened(alternative_config(one)).caller, one.base_url, one.name)),
+            Provider(one.name, traced(callers[one.name], one.base_url, one.name)),
             models=one.models,
             drop=frozenset(one.drop),
             operations=frozenset(one.operations),
@@ -94,7 +121,13 @@ async def open_providers(
         for one in settings.upstream_alternatives
     ]
     first = Provider(name, traced(primary.caller, config.base_url, name), settings.upstream_models)
-    return Providers(first, alternatives), batch_api
+    return Upstreams(Providers(first, alternatives), batch_api, callers, offers)
+
+
+def _configs(settings: Settings) -> dict[str, ProviderConfig]:
+    """Every provider by the name that is unique in the settings."""
+    others = {one.name: alternative_config(one) for one in settings.upstream_alternatives}
+    return {PRIMARY: primary_config(settings), **others}
 
 
 def primary_config(settings: Settings) -> ProviderConfig:

@@ -13,7 +13,7 @@ from cache_service.bootstrap.background import in_background
 from cache_service.bootstrap.batches import open_batches
 from cache_service.bootstrap.bookkeeping import Record, accounts, configured_keys, open_keys, open_ledger, open_record
 from cache_service.bootstrap.catalogs import Catalogs, load_catalogs, preparation
-from cache_service.bootstrap.providers import open_providers
+from cache_service.bootstrap.providers import Upstreams, open_providers
 from cache_service.bootstrap.search import Search, open_search, semantic_tier
 from cache_service.bootstrap.storage import Storage, lifetimes, open_evictor, open_storage
 from cache_service.bootstrap.telemetry import alert_keeper, open_telemetry
@@ -80,8 +80,8 @@ async def open_service(
         hook, tracing = telemetry.hook, open_tracing(settings, stack)
         search = await open_search(settings, stack, store)
         evictor = await open_evictor(settings, storage, search.follower, hook)
-        providers, batch_api = await open_providers(settings, stack, catalog, catalogs.offers, hook, tracing)
-        upstream = providers.primary.upstream
+        upstreams = await open_providers(settings, stack, catalog, catalogs.offers, hook, tracing)
+        providers, upstream = upstreams.providers, upstreams.providers.primary.upstream
         ledger = await open_ledger(settings, stack, store, catalog, upstream, hook)
         telemetry.expect(upstream, catalog)
         alerts = alert_keeper(settings, telemetry.counts, upstream, ledger)
@@ -114,7 +114,7 @@ async def open_service(
         ):
             in_background(stack, work)
         through = ThroughMeans(
-            api=batch_api,
+            api=upstreams.batch_api,
             cache=cache,
             take_in=lambda draft, body: generator.take_in(kinds, draft, body, price_factor=HALF),
             folder=settings.data_dir,
@@ -148,6 +148,7 @@ async def open_service(
             reloader=Reloader(settings, read_settings or (lambda: settings)),
         )
         _follow_reloads(service, settings, cache, generator)
+        _follow_keys(service.reloader, upstreams, lambda: telemetry.expect_more(upstream, catalog))
         stack.push_async_callback(_drain, flights, service)
         stack.push_async_callback(batches.aclose, BATCHES_GRACE)
         yield service
@@ -252,6 +253,21 @@ def _follow_reloads(service: Service, started_with: Settings, cache: SemanticCac
         return take
 
     service.reloader.subscribe(prepare)
+
+
+def _follow_keys(reloader: Reloader, upstreams: Upstreams, taken: Callable[[], None]) -> None:
+    """The upstreams' keys may change too. taken: called after they did."""
+
+    def prepare(new: Settings) -> Callable[[], None]:
+        exchange = upstreams.prepare(new)
+
+        def take() -> None:
+            exchange()
+            taken()
+
+        return take
+
+    reloader.subscribe(prepare)
 
 
 async def _drain(flights: SingleFlight[Outcome], service: Service) -> None:

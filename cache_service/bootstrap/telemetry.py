@@ -31,8 +31,12 @@ class Telemetry:
 
     def expect(self, upstream: Upstream, catalog: Catalog) -> None:
         """From now on the upstream's pools and the catalog's models have their series."""
-        self.metrics.expect(upstream.pools(), catalog.qualities())
+        self.expect_more(upstream, catalog)
         self.metrics.collect_from(self.gauges)
+
+    def expect_more(self, upstream: Upstream, catalog: Catalog) -> None:
+        """Pools or keys have come."""
+        self.metrics.expect(upstream.pools(), catalog.qualities())
 
 
 def open_telemetry(pools: Callable[[], Sequence[PoolUse]], budgets: Callable[[], Sequence[Use]]) -> Telemetry:

@@ -55,6 +55,12 @@ class OpenAIBatchApi:
         )  # fmt: skip
         self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
+    def exchange_keys(self, keys: Sequence[NamedKey]) -> None:
+        """Begins batches with the first of these from now on; one that an earlier key began is asked about with that, unless its name is taken."""
+        self._keys |= {key.name: key.secret for key in keys}
+        self._first = keys[0].name
+        self._secrets += [key.secret for key in keys if key.secret and key.secret not in self._secrets]
+
     @property
     def key_name(self) -> str:
         """Of the key that begins batches."""

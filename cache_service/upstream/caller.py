@@ -141,7 +141,7 @@ class UpstreamCaller:
         self._models: dict[str, None] = {}
         self._queue = CapacityQueue(KeyPools(pools, organizations), max_queued=max_queued, clock=clock, sleep=sleep)
         self._budget = RetryBudget()
-        self._secrets = [key.secret for pool in pools for key in pool.keys if key.secret is not None] + list(secrets)
+        self._secrets = [*_secrets(pools), *secrets]
 
     @property
     def group(self) -> str:
@@ -166,6 +166,15 @@ class UpstreamCaller:
     def pools(self) -> list[PoolUse]:
         """The limit pools as they stand."""
         return self._queue.use()
+
+    def check(self, pools: Sequence[PoolConfig]) -> None:
+        """Raises ConfigurationError where `exchange_keys` can't take these."""
+        self._queue.check(pools)
+
+    def exchange_keys(self, pools: Sequence[PoolConfig]) -> None:
+        """Calls with these keys from now on. What stays keeps its state, and calls in flight with a key that is gone end as usual."""
+        self._secrets += [secret for secret in _secrets(pools) if secret not in self._secrets]  # old ones stay masked
+        self._queue.exchange_keys(pools)
 
     def models(self) -> list[str]:
         """The models that were asked for of late."""
@@ -401,6 +410,11 @@ class _Bill:
                 concurrent_limit=self.concurrent_limit,
             )
         )
+
+
+def _secrets(pools: Sequence[PoolConfig]) -> list[str]:
+    """Every key that is sent."""
+    return [key.secret for pool in pools for key in pool.keys if key.secret is not None]
 
 
 def _as_far_as_it_got(kind: FaultKind, *, begun: bool) -> FaultKind:

@@ -219,27 +219,46 @@ class KeyPools:
     """The state of all pools. Nothing here waits, and nothing is awaited between the decision and the reservation."""
 
     def __init__(self, pools: Sequence[PoolConfig], organizations: Mapping[str, Limits] | None = None) -> None:
+        self._named = {name: Level(limits) for name, limits in (organizations or {}).items()}
+        self._organizations: dict[str, Level] = {}  # by the upstream's id
+        self._taken = 0
+        self.check(pools)
+        self._configured = {config.name: self._opened(config) for config in pools}
+        self._pools = list(self._configured.values())
+
+    def check(self, pools: Sequence[PoolConfig]) -> None:
+        """Raises ConfigurationError where these can't be the pools."""
         names = [pool.name for pool in pools]
         if not names or len(set(names)) < len(names):
             raise ConfigurationError("the upstream needs at least one limit pool, and every pool a name of its own")
-        configured = {name: Level(limits) for name, limits in (organizations or {}).items()}
         for config in pools:
-            if config.organization is not None and config.organization not in configured:
+            if config.organization is not None and config.organization not in self._named:
                 raise ConfigurationError(
                     f"the limit pool {config.name!r} names an unknown organization {config.organization!r}"
                 )
-        self._pools = [
-            _Pool(
-                config,
-                Level(config.limits, config.assumed, config.families),
-                Slots(config.max_in_flight),
-                [_Key(key) for key in config.keys],
-                configured.get(config.organization or ""),
-            )
-            for config in pools
-        ]
-        self._organizations: dict[str, Level] = {}  # by the upstream's id
-        self._taken = 0
+
+    def exchange_keys(self, pools: Sequence[PoolConfig]) -> None:
+        """Goes on with other keys and pools. A pool that stays (by its name) keeps its limits and counts, a key (by its secret) its state.
+
+        Calls in flight whose key or pool is gone end as they would have. Raises ConfigurationError, and has changed nothing.
+        """
+        self.check(pools)
+        known = {key.named.secret: key for pool in self._pools for key in pool.keys}
+        configured: dict[str, _Pool] = {}
+        keys: dict[_Pool, list[_Key]] = {}
+        for config in pools:
+            pool = self._staying(config, known) or self._opened(config)
+            configured[config.name] = pool
+            if pool.current not in keys:
+                pool.current.config = config
+            held = keys.setdefault(pool.current, [])
+            for named in config.keys:
+                key = known.get(named.secret) or _Key(named)
+                key.named = named
+                held.append(key)
+        for pool, held in keys.items():
+            pool.keys = held
+        self._configured, self._pools = configured, list(keys)
 
     def take(self, wanted: Wanted, now: float, held: frozenset[str] = frozenset()) -> Choice:
         """Chooses a key and reserves its pool's capacity, or says why not. `held`: pools that wait for an older call."""
@@ -368,6 +387,22 @@ class KeyPools:
         """The pools as they stand."""
         return [_use(pool, now) for pool in self._pools]
 
+    def _staying(self, config: PoolConfig, known: Mapping[str | None, _Key]) -> _Pool | None:
+        """The pool of that name. One that became part of another is its own again once none of its keys is left."""
+        pool = self._configured.get(config.name)
+        if pool is None or pool.merged_into is None or any(key.secret in known for key in config.keys):
+            return pool
+        return None
+
+    def _opened(self, config: PoolConfig) -> _Pool:
+        return _Pool(
+            config,
+            Level(config.limits, config.assumed, config.families),
+            Slots(config.max_in_flight),
+            [_Key(key) for key in config.keys],
+            self._named.get(config.organization or ""),
+        )
+
     def _usable(self, wanted: Wanted, now: float) -> Iterable[_Pool]:
         allowed = [pool for pool in self._pools if pool.config.name not in wanted.excluded]
         known = [pool for pool in allowed if not _model_out(pool, wanted.model, now)]
@@ -431,10 +466,12 @@ class KeyPools:
 
     def _find_owner(self, ticket: Ticket, told: Told, now: float) -> None:
         """Merges the key's pool with another that draws from the same organisation and project, and joins organisations."""
+        pool = ticket.pool.current
         if told.owner is None or told.owner == ticket.key.owner:
             return
+        if pool not in self._pools or all(key is not ticket.key for key in pool.keys):
+            return  # gone meanwhile
         ticket.key.owner = told.owner
-        pool = ticket.pool.current
         self._join_organization(pool, told.owner[0], now)
         for other in self._pools:
             if other is not pool and any(key.owner == told.owner for key in other.keys):

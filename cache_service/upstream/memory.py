@@ -11,14 +11,14 @@ import asyncio
 import itertools
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cache_service.errors import CapacityExceeded
 from cache_service.upstream.base import PoolUse
 from cache_service.upstream.concurrency import LONGEST_PAUSE
-from cache_service.upstream.key_pool import NOTHING_TOLD, AllOut, KeyPools, Later, Ticket, Wanted
+from cache_service.upstream.key_pool import NOTHING_TOLD, AllOut, KeyPools, Later, PoolConfig, Ticket, Wanted
 from cache_service.upstream.limit_headers import Told
 from cache_service.upstream.line import Line, Waiting, let_pass, may_pass, smaller
 from cache_service.upstream.meter import ROUNDING
@@ -122,6 +122,15 @@ class CapacityQueue:
     def abandon(self, ticket: Ticket, *, sent: bool = True) -> None:
         """Nobody waits for the call any more."""
         self._pools.abandon(ticket, self._clock(), sent=sent)
+        self._capacity_changed()
+
+    def check(self, pools: Sequence[PoolConfig]) -> None:
+        """Raises ConfigurationError where these can't be the pools."""
+        self._pools.check(pools)
+
+    def exchange_keys(self, pools: Sequence[PoolConfig]) -> None:
+        """Goes on with other keys and pools; whoever waits is given what has become free."""
+        self._pools.exchange_keys(pools)
         self._capacity_changed()
 
     def projects(self) -> set[str]:

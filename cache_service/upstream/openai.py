@@ -99,14 +99,14 @@ class OpenAITransport:
         max_answer_bytes: int,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """connections: at least as many as calls can be in flight, else they would wait where nobody counts them.
+        """connections: kept open while nobody calls. How many there are at most is the limit pools' business: here a call would wait where nobody counts it.
 
         headers: sent with every call, beside or in place of our own. Raises ConfigurationError where the base URL isn't one.
         """
         self._base_url = _checked(base_url)
         self._max_answer_bytes = max_answer_bytes
         self._client = httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
             follow_redirects=False,
             trust_env=False,
             headers={

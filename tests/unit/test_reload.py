@@ -76,3 +76,35 @@ async def test_a_reload_over_http_says_what_it_did_or_why_it_did_nothing() -> No
         refused = await client.post("/admin/reload")
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid_settings")
         assert "line 3" in refused.json()["detail"]
+
+
+POOL = {"name": "a", "api_keys": ["one"], "images_per_minute": 5}
+OTHER = {"name": "second", "base_url": "https://second.example/v1", "api_keys": ["two"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "restart"),
+    [
+        ({"upstream_api_keys": ["a"]}, {"upstream_api_keys": ["b", "c"]}, ()),
+        ({"upstream_api_keys": ["a"]}, {}, ("upstream_api_keys",)),
+        ({}, {"upstream_pools": [POOL]}, ("upstream_pools",)),
+        ({"upstream_pools": [POOL]}, {"upstream_pools": [{**POOL, "api_keys": ["b"]}, {**POOL, "name": "new"}]}, ()),
+        ({"upstream_pools": [POOL]}, {"upstream_pools": [{**POOL, "images_per_minute": 6}]}, ("upstream_pools",)),
+        ({"upstream_alternatives": [OTHER]}, {"upstream_alternatives": [{**OTHER, "api_keys": ["b"]}]}, ()),
+        ({"upstream_alternatives": [OTHER]}, {"upstream_alternatives": []}, ("upstream_alternatives",)),
+        (
+            {"upstream_alternatives": [{**OTHER, "pools": [POOL]}]},
+            {"upstream_alternatives": [{**OTHER, "pools": [{**POOL, "max_in_flight": 1}]}]},
+            ("upstream_alternatives",),
+        ),
+    ],
+)
+async def test_keys_of_the_upstream_change_at_once_and_what_else_stands_beside_them_is_named(
+    before: dict[str, object], after: dict[str, object], restart: tuple[str, ...]
+) -> None:
+    """Limits of a pool that stays, other providers, and the beginning or end of the simulator wait for a restart."""
+    part, reloader = Part(), Reloader(Settings.model_validate(before), lambda: Settings.model_validate(after))
+    reloader.subscribe(part.prepare)
+    done = await reloader.reload()
+    assert done.after_restart == restart
+    assert len(done.changed) == len(part.taken) == (0 if restart else 1)

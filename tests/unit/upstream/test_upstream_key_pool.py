@@ -429,3 +429,64 @@ def test_two_configured_organisations_that_turn_out_to_be_one_share_the_smaller_
     pools.finish(first, 1.0, told=Told(("org-1", "p1")))
     pools.finish(second, 1.0, told=Told(("org-1", "p2")))
     assert {use.limits["images"] for use in pools.use(1.0)} == {5}
+
+
+def named(name: str, *secrets: str, limits: Limits = UNLIMITED) -> PoolConfig:
+    keys = tuple(NamedKey(f"{name}/key-{number}", secret) for number, secret in enumerate(secrets, 1))
+    return PoolConfig(name, keys, limits)
+
+
+def secret_of(ticket: Ticket) -> str | None:
+    return ticket.named_key.secret
+
+
+def test_a_rotated_key_finds_its_pools_counts_as_they_were() -> None:
+    """The limit is the project's: a new key of it buys nothing."""
+    pools = KeyPools([named("a", "old", limits=Limits(images=5))])
+    taken(pools)
+    pools.exchange_keys([named("a", "new", limits=Limits(images=5))])
+    assert isinstance(pools.take(IMAGE, 0.0), Later)
+    assert secret_of(taken(pools, now=60.0)) == "new"
+
+
+def test_a_key_that_stays_keeps_its_state_wherever_it_now_stands() -> None:
+    pools = KeyPools([named("a", "first", "refused")])
+    taken(pools)
+    pools.fail(taken(pools), fault(FaultKind.KEY, 401), 0.0)
+    pools.exchange_keys([named("a", "refused", "third")])
+    assert {secret_of(taken(pools, now=1.0)) for _ in range(4)} == {"third"}
+    (use,) = pools.use(1.0)
+    assert (use.keys, use.keys_out) == (("a/key-1", "a/key-2"), ("a/key-1",))
+
+
+def test_calls_in_flight_end_although_their_key_or_pool_is_gone() -> None:
+    """Each gives its slot back, and what its answer tells of the owner touches nobody else."""
+    pools = KeyPools([replace(named("a", "one"), max_in_flight=1), named("b", "two")])
+    first, second = taken(pools), taken(pools)
+    pools.exchange_keys([replace(named("a", "new"), max_in_flight=1)])
+    assert isinstance(pools.take(IMAGE, 1.0), Later)
+    pools.finish(first, 2.0, told=Told(owner=("org", "proj")))
+    pools.finish(second, 2.0, told=Told(owner=("org", "proj")))
+    assert secret_of(taken(pools, now=3.0)) == "new"
+    assert [use.name for use in pools.use(3.0)] == ["a"]
+
+
+def test_pools_that_turned_out_to_be_one_stay_one_until_their_keys_are_others() -> None:
+    limits = Limits(images=50)
+    pools = KeyPools([named("a", "one", limits=limits), named("b", "two", limits=limits)])
+    for ticket in (taken(pools), taken(pools)):
+        pools.finish(ticket, 0.0, told=Told(owner=("org", "proj")))
+    pools.exchange_keys([named("a", "one", limits=limits), named("b", "two", "three", limits=limits)])
+    assert [use.keys for use in pools.use(0.0)] == [("a/key-1", "b/key-1", "b/key-2")]
+    pools.exchange_keys([named("a", "one", limits=limits), named("b", "four", limits=limits)])
+    assert [use.keys for use in pools.use(0.0)] == [("a/key-1",), ("b/key-1",)]
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], [named("a", "x"), named("a", "y")], [replace(named("a", "x"), organization="?")]]
+)
+def test_pools_that_cannot_be_are_refused_and_change_nothing(wrong: list[PoolConfig]) -> None:
+    pools = KeyPools([named("a", "one")])
+    with pytest.raises(ConfigurationError):
+        pools.exchange_keys(wrong)
+    assert secret_of(taken(pools)) == "one"
