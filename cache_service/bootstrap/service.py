@@ -120,6 +120,9 @@ async def open_service(
             folder=settings.data_dir,
         )
         batches = open_batches(settings, stack, store, cache, hook, through, resume=resume_batches)
+        inspector = Inspector(store, store, search.index, search.embedder, record.requests)
+        stack.push_async_callback(inspector.aclose)
+        in_background(stack, inspector.totals())  # so that the first who looks needn't wait
         service = Service(
             settings=settings,
             cache=cache,
@@ -136,7 +139,7 @@ async def open_service(
             admin=store,
             keys=keys,
             requests=record.requests,
-            inspector=Inspector(store, store, search.index, search.embedder, record.requests),
+            inspector=inspector,
             timeline=telemetry.timeline,
             hook=hook,
             render_metrics=telemetry.metrics.render,

@@ -21,8 +21,8 @@ NEAR: Final = 0.5
 """Least cosine of a neighbour: below it prompts have nothing to do with each other."""
 DECISIONS: Final = 50
 MOST_SIMILAR: Final = 200
-FRESH: Final = 30.0
-"""Seconds that totals are used before they are added up again, which reads every output."""
+FRESH, SHARE = 30.0, 0.02
+"""Seconds that totals are used before they are added up again, which reads every output; and the share of all time that it may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Inspector:
         self._requests = requests
         self._monotonic = monotonic
         self._totals: dict[str, int] | None = None
-        self._added_up = 0.0
+        self._added_up = self._took = 0.0
         self._adding_up: asyncio.Task[None] | None = None
 
     async def page(self, wanted: EntryFilter, after: Place | None, limit: int) -> EntryPage:
@@ -92,17 +92,29 @@ class Inspector:
         return Inspected(found, neighbours, hits, self._requests.of_key(summary.exact_key, limit=DECISIONS))
 
     async def totals(self) -> dict[str, int]:
-        """Entries, outputs and bytes, at most `FRESH` seconds old where they were asked for before. Raises StoreError the first time."""
-        if self._totals is None:
-            await self._add_up()
-        elif self._monotonic() - self._added_up > FRESH and (self._adding_up is None or self._adding_up.done()):
+        """Entries, outputs and bytes. Only the first one waits for them, and raises StoreError; later ones get what is known.
+
+        They are `FRESH` seconds old at most; where adding up takes longer than `SHARE` of that, so much more.
+        """
+        due = self._monotonic() > self._added_up + max(FRESH, self._took / SHARE)
+        if (self._totals is None or due) and (self._adding_up is None or self._adding_up.done()):
             self._adding_up = asyncio.create_task(self._add_up())
             self._adding_up.add_done_callback(lambda task: task.cancelled() or task.exception())  # the old ones hold on
+        if self._totals is None and self._adding_up is not None:
+            await asyncio.shield(self._adding_up)
         return dict(self._totals or {})
 
+    async def aclose(self) -> None:
+        """Adds up no more; idempotent."""
+        if self._adding_up is not None:
+            self._adding_up.cancel()
+            await asyncio.gather(self._adding_up, return_exceptions=True)
+
     async def _add_up(self) -> None:
+        began = self._monotonic()
         self._totals = await self._store.totals()
         self._added_up = self._monotonic()
+        self._took = self._added_up - began
 
     async def _near(self, similarities: dict[int, float], wanted: EntryFilter) -> list[Near]:
         if not similarities:

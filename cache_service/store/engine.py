@@ -11,9 +11,10 @@ Raised: `StoreError`; `StoreReadOnly` once a write or fsync has failed for good,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 READERS = 4
 """SQLite's threads for reading; reads are short, so a few serve thousands a second."""
+
+OPERATORS = 2
+"""Reads of operators at once, on SQLite in threads of their own: some take a tenth of a second, and hits must not stand behind them."""
 
 POOL_SIZE = 10
 POOL_TIMEOUT = 5.0
@@ -57,7 +61,7 @@ class Abandoned(Exception):
 
 
 class Database:
-    """A database and the two ways to use it: `read` and `write`. Work waits for nothing but its connection."""
+    """A database and the ways to use it: `read` (operators: `look`) and `write`. Work waits for nothing but its connection."""
 
     def __init__(self, url: str, *, migrating: bool = False) -> None:
         self.url = database_url(url)
@@ -69,9 +73,11 @@ class Database:
             writing = (*WRITING, f"foreign_keys={'OFF' if migrating else 'ON'}")
             self._writer = SqliteThreads(self.url, threads=1, pragmas=writing, name="sqlite-writer")
             self._readers = SqliteThreads(self.url, threads=READERS, pragmas=READING, name="sqlite-reader")
+            self._lookers = SqliteThreads(self.url, threads=OPERATORS, pragmas=READING, name="sqlite-operator")
         else:
             self._engine = _postgresql_engine(self.url)
             self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._looking = asyncio.Semaphore(OPERATORS)
 
     @property
     def failed(self) -> str | None:
@@ -80,15 +86,18 @@ class Database:
 
     async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Runs `work` outside a transaction; once more if the connection turned out to be dead."""
-        try:
+        with _reading_mapped():
             if self.is_sqlite:
                 return await self._readers.run(partial(run_here, work))
             return await self._read_postgresql(work)
-        except DRIVER_ERRORS as exc:
-            kind = StoreCorrupt if _code(exc) in _CORRUPT else StoreError
-            raise kind(f"reading the database failed: {_reason(exc)}") from exc
-        except UnicodeDecodeError as exc:  # the driver's own, of a text that is damaged
-            raise StoreCorrupt("reading the database failed: a text in it is no UTF-8") from exc
+
+    async def look(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """As `read`, for operators and upkeep: `OPERATORS` at once, so that what is slow there takes no connection from a hit."""
+        with _reading_mapped():
+            if self.is_sqlite:
+                return await self._lookers.run(partial(run_here, work))
+            async with self._looking:
+                return await self._read_postgresql(work)
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Runs `work` in one durable transaction, to its end even if the caller is cancelled meanwhile.
@@ -108,6 +117,7 @@ class Database:
         """Waits for the writes under way and closes every connection; idempotent."""
         await asyncio.gather(*self._writes, return_exceptions=True)
         if self.is_sqlite:
+            await asyncio.to_thread(self._lookers.close)
             await asyncio.to_thread(self._readers.close)
             await asyncio.to_thread(self._writer.close)  # last: the one that may write to the file tidies up
         else:
@@ -180,6 +190,18 @@ class Database:
         self._writes.discard(writing)
         if not writing.cancelled():
             writing.exception()  # seen: the caller may be gone
+
+
+@contextlib.contextmanager
+def _reading_mapped() -> Iterator[None]:
+    """The drivers' errors of a read as ours."""
+    try:
+        yield
+    except DRIVER_ERRORS as exc:
+        kind = StoreCorrupt if _code(exc) in _CORRUPT else StoreError
+        raise kind(f"reading the database failed: {_reason(exc)}") from exc
+    except UnicodeDecodeError as exc:  # the driver's own, of a text that is damaged
+        raise StoreCorrupt("reading the database failed: a text in it is no UTF-8") from exc
 
 
 def database_url(url: str) -> sa.URL:

@@ -17,7 +17,7 @@ from cache_service.store.base import ChangeKind, Evicted, Use
 from cache_service.store.entry import NewEntry
 from cache_service.store.eviction import NOTHING, Evictable, Excess, Held, Ranking, Worth, asked, chosen, made
 from cache_service.store.rows import Row
-from cache_service.store.tables import counter, entries, floors, outputs, worth
+from cache_service.store.tables import changes, counter, entries, floors, outputs, worth
 
 PAGE = 500
 """Rows ranked in one transaction, a few milliseconds."""
@@ -102,10 +102,15 @@ async def evict(
     return Evicted(len(ids), taken.last, orphaned, freed)
 
 
-async def uncounted(connection: AsyncConnection) -> list[int]:
-    """Up to `PAGE` entries that nobody has counted yet: of a database, or another node, of an earlier release."""
+async def uncounted(connection: AsyncConnection, after: int | None = None) -> list[int]:
+    """Up to `PAGE` entries that nobody has counted yet: of a database, or another node, of an earlier release.
+
+    after: look only at those that changed with a larger number; to look at all of a million takes seconds.
+    """
     missing = ~sa.exists().where(worth.c.entry_id == entries.c.id)
     statement = sa.select(entries.c.id).where(missing).order_by(entries.c.id).limit(PAGE)
+    if after is not None:
+        statement = statement.where(entries.c.id.in_(sa.select(changes.c.entry_id).where(changes.c.number > after)))
     return list((await connection.execute(statement)).scalars())
 
 

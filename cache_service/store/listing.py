@@ -9,6 +9,8 @@ are given when an entry is first stored (a replaced one keeps its id).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -27,13 +29,45 @@ PROMPT_SHOWN = 500  # characters of a prompt in a list
 Conditions: TypeAlias = list[sa.ColumnElement[bool]]
 
 
-def statement(wanted: EntryFilter, after: Place | None, limit: int, *, sqlite: bool) -> sa.Select[Any]:
-    """The page, joined to one row that says how far was looked: `scanned` rows, the last at (`last_sort`, `last_id`)."""
-    by_age = _led_by_age(wanted)
-    leader, rest = _leader(wanted, after, sqlite=sqlite)
-    scanned = leader.limit(SCANNED if rest else limit + 1).cte("scanned")
+async def page(connection: AsyncConnection, wanted: EntryFilter, after: Place | None, limit: int) -> EntryPage:
+    """Up to `limit` entries behind `after`."""
+    sqlite = connection.dialect.name == "sqlite"
+    given = parameters(wanted, after, limit, sqlite=sqlite)
+    rows = (await connection.execute(statement(frozenset(given), sqlite=sqlite), given)).all()
+    found = [row for row in rows if row.id is not None]
+    if len(found) > limit:
+        last = found[limit - 1]
+        return EntryPage(tuple(_summary(row) for row in found[:limit]), Place(last.sort, last.id))
+    exhausted = rows[0].scanned < SCANNED
+    return EntryPage(tuple(map(_summary, found)), None if exhausted else Place(rows[0].last_sort, rows[0].last_id))
+
+
+def parameters(wanted: EntryFilter, after: Place | None, limit: int, *, sqlite: bool) -> dict[str, Any]:
+    """Each filter that is set, by its member's name; the place; `more`, the most rows of a page, and one; `most`, those looked at."""
+    given = {name: value for name in EntryFilter.__slots__ if (value := getattr(wanted, name)) not in (None, ())}
+    if wanted.among is not None:
+        given["among"] = list(wanted.among)
+    if wanted.text:
+        given["text"] = words.query(wanted.text, sqlite=sqlite)
+    if after is not None:
+        given |= {"after_id": after.id, "after_sort": after.sort} if _led_by_age(given) else {"after_id": after.id}
+    return {**given, "more": limit + 1, "most": SCANNED}
+
+
+@lru_cache(maxsize=256)
+def statement(given: frozenset[str], *, sqlite: bool) -> sa.Select[Any]:
+    """The page, joined to one row that says how far was looked: `scanned` rows, the last at (`last_sort`, `last_id`).
+
+    given: the parameters' names. Built once for each set of them: building and fingerprinting it takes the loop longer than all
+    else of a page.
+    """
+    by_age = _led_by_age(given)
+    leader, rest = _leader(given, sqlite=sqlite)
+    more = sa.bindparam("more", type_=sa.Integer)
+    most = sa.bindparam("most", type_=sa.Integer)
+    scanned = leader.limit(most if rest else more).cte("scanned")
     backwards = (scanned.c.sort.desc(), scanned.c.id.desc()) if by_age else (scanned.c.id.desc(),)
-    page = sa.select(scanned.c.sort, scanned.c.id).order_by(*backwards).limit(limit + 1)
+    page = sa.select(scanned.c.sort, scanned.c.id).order_by(*backwards).limit(more)
     if rest:
         page = page.join(entries, entries.c.id == scanned.c.id).where(*rest)
     found = page.subquery("page")
@@ -51,18 +85,6 @@ def statement(wanted: EntryFilter, after: Place | None, limit: int, *, sqlite: b
         .select_from(count.outerjoin(end, sa.true()).outerjoin(rows, sa.true()))
         .order_by(*order)
     )
-
-
-async def page(connection: AsyncConnection, wanted: EntryFilter, after: Place | None, limit: int) -> EntryPage:
-    """Up to `limit` entries behind `after`."""
-    sqlite = connection.dialect.name == "sqlite"
-    rows = (await connection.execute(statement(wanted, after, limit, sqlite=sqlite))).all()
-    found = [row for row in rows if row.id is not None]
-    if len(found) > limit:
-        last = found[limit - 1]
-        return EntryPage(tuple(_summary(row) for row in found[:limit]), Place(last.sort, last.id))
-    exhausted = rows[0].scanned < SCANNED
-    return EntryPage(tuple(map(_summary, found)), None if exhausted else Place(rows[0].last_sort, rows[0].last_id))
 
 
 async def detail(connection: AsyncConnection, entry_id: int) -> EntryDetail | None:
@@ -97,67 +119,64 @@ async def by_key(connection: AsyncConnection, exact_key: str) -> int | None:
     return found.scalar_one_or_none()
 
 
-def _led_by_age(wanted: EntryFilter) -> bool:
-    led_otherwise = wanted.among is not None or bool(wanted.text) or wanted.tag is not None
-    return not led_otherwise and (wanted.newer_than is not None or wanted.older_than is not None)
+def _led_by_age(given: Collection[str]) -> bool:
+    led_otherwise = not {"among", "text", "tag"}.isdisjoint(given)
+    return not led_otherwise and ("newer_than" in given or "older_than" in given)
 
 
-def _leader(wanted: EntryFilter, after: Place | None, *, sqlite: bool) -> tuple[sa.Select[Any], Conditions]:
+def _leader(given: frozenset[str], *, sqlite: bool) -> tuple[sa.Select[Any], Conditions]:
     """Ids in the page's order, and the conditions that are left."""
-    rest = _conditions(wanted)
-    if wanted.among is not None:
-        return _by_id(entries.c.id, after).where(entries.c.id.in_(wanted.among)), list(rest.values())
-    if wanted.text:
-        column, found = words.matching(wanted.text, sqlite=sqlite)
-        return _by_id(column, after).where(found), list(rest.values())
-    if wanted.tag is not None:
+    rest = {name: condition for name, condition in _CONDITIONS.items() if name in given}
+    if "among" in given:
+        among = entries.c.id.in_(sa.bindparam("among", expanding=True))
+        return _by_id(entries.c.id, given).where(among), list(rest.values())
+    if "text" in given:
+        column, found = words.matching(sa.bindparam("text", type_=sa.Text), sqlite=sqlite)
+        return _by_id(column, given).where(found), list(rest.values())
+    if "tag" in given:
         del rest["tag"]
-        return _by_id(tags.c.entry_id, after).where(tags.c.tag == wanted.tag), list(rest.values())
-    if _led_by_age(wanted):
+        return _by_id(tags.c.entry_id, given).where(tags.c.tag == _TAG), list(rest.values())
+    if _led_by_age(given):
         ages = [rest.pop(name) for name in ("newer_than", "older_than") if name in rest]
-        return _by_age(after).where(*ages), list(rest.values())
+        return _by_age(given).where(*ages), list(rest.values())
     for name in ("namespace", "model"):
         if name in rest:
             led = rest.pop(name)
-            return _by_id(entries.c.id, after).where(led), list(rest.values())
-    return _by_id(entries.c.id, after), list(rest.values())
+            return _by_id(entries.c.id, given).where(led), list(rest.values())
+    return _by_id(entries.c.id, given), list(rest.values())
 
 
-def _by_id(column: sa.ColumnElement[int], after: Place | None) -> sa.Select[Any]:
+def _by_id(column: sa.ColumnElement[int], given: frozenset[str]) -> sa.Select[Any]:
     columns: tuple[sa.ColumnElement[Any], ...] = (sa.literal_column("0.0").label("sort"), column.label("id"))
     query = sa.select(*columns).order_by(column.desc())
-    return query if after is None else query.where(column < after.id)
+    return query.where(column < _AFTER_ID) if "after_id" in given else query
 
 
-def _by_age(after: Place | None) -> sa.Select[Any]:
+def _by_age(given: frozenset[str]) -> sa.Select[Any]:
     query = sa.select(entries.c.created_at.label("sort"), entries.c.id.label("id"))
     query = query.order_by(entries.c.created_at.desc(), entries.c.id.desc())
-    if after is None:
+    if "after_sort" not in given:
         return query
     return query.where(
-        entries.c.created_at <= after.sort,
-        sa.or_(entries.c.created_at < after.sort, entries.c.id < after.id),
+        entries.c.created_at <= _AFTER_SORT,
+        sa.or_(entries.c.created_at < _AFTER_SORT, entries.c.id < _AFTER_ID),
     )
-
-
-def _conditions(wanted: EntryFilter) -> dict[str, sa.ColumnElement[bool]]:
-    """What a row of `entries` must fulfil, by the filter's member; text leads wherever it is given."""
-    found: dict[str, sa.ColumnElement[bool]] = {}
-    for name in ("namespace", "operation", "model"):
-        if (value := getattr(wanted, name)) is not None:
-            found[name] = entries.c[name] == value
-    if wanted.newer_than is not None:
-        found["newer_than"] = entries.c.created_at >= wanted.newer_than
-    if wanted.older_than is not None:
-        found["older_than"] = entries.c.created_at < wanted.older_than
-    if wanted.tag is not None:
-        found["tag"] = sa.exists().where(tags.c.entry_id == entries.c.id, tags.c.tag == wanted.tag)
-    return found
 
 
 def _columns(scanned: sa.CTE, by_age: bool) -> tuple[sa.ColumnElement[Any], ...]:
     return (scanned.c.sort, scanned.c.id) if by_age else (scanned.c.id,)
 
+
+_AFTER_ID = sa.bindparam("after_id", type_=sa.BigInteger)
+_AFTER_SORT = sa.bindparam("after_sort", type_=sa.Double)
+_TAG = sa.bindparam("tag", type_=sa.Text)
+_CONDITIONS: Mapping[str, sa.ColumnElement[bool]] = {
+    **{name: entries.c[name] == sa.bindparam(name, type_=sa.Text) for name in ("namespace", "operation", "model")},
+    "newer_than": entries.c.created_at >= sa.bindparam("newer_than", type_=sa.Double),
+    "older_than": entries.c.created_at < sa.bindparam("older_than", type_=sa.Double),
+    "tag": sa.exists().where(tags.c.entry_id == entries.c.id, tags.c.tag == _TAG),
+}
+"""What a row of `entries` must fulfil, by the filter's member; text leads wherever it is given."""
 
 _OUTPUTS = sa.select(sa.func.count()).where(outputs.c.entry_id == entries.c.id).correlate(entries).scalar_subquery()
 _FIRST = sa.select(outputs.c.blob).where(outputs.c.entry_id == entries.c.id, outputs.c.position == 0).correlate(entries)

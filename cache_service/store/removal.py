@@ -50,6 +50,14 @@ async def matching(
     return list(found.scalars())
 
 
+async def count(connection: AsyncConnection, predicate: PurgePredicate) -> int:
+    """How many entries fall under the predicate; their ids are fetched only where vectors must be compared."""
+    if predicate.similar is not None and not predicate.everything:
+        return len(await matching(connection, predicate))
+    counted = sa.select(sa.func.count()).select_from(entries).where(*_conditions(predicate))
+    return int((await connection.execute(counted)).scalar_one())
+
+
 async def purge(
     connection: AsyncConnection,
     predicate: PurgePredicate,

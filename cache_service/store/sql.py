@@ -100,6 +100,7 @@ class SqlEntryStore:
         self._clock = clock
         self._ranking = ranking
         self._puts: GroupCommit[storing.Wanted, Stored | RefusedByPurge] = GroupCommit(self._put)
+        self._counted: int | None = None  # the change up to which every entry is counted in `worth`
 
     @property
     def database(self) -> Database:
@@ -190,14 +191,14 @@ class SqlEntryStore:
         scanned: tuple[int, list[int]] | None = None
         if predicate.similar is not None:
             since = (await self.position()).number
-            scanned = since, await self._database.read(lambda c: removal.matching(c, predicate))
+            scanned = since, await self._database.look(lambda c: removal.matching(c, predicate))
         return await self._database.write(
             lambda c: removal.purge(c, predicate, scanned=scanned, at=self._clock(), by=by),
         )
 
     async def count(self, predicate: PurgePredicate) -> int:
-        """The purge's own query."""
-        return len(await self._database.read(lambda c: removal.matching(c, predicate)))
+        """The purge's own conditions, added up by the database where it can."""
+        return await self._database.look(lambda c: removal.count(c, predicate))
 
     async def readable_blob(self, sha256: str, *, namespace: str, now: float) -> Output | None:
         """One statement."""
@@ -223,11 +224,11 @@ class SqlEntryStore:
 
     async def totals(self) -> dict[str, int]:
         """One statement; reads every output."""
-        return await self._database.read(reading.totals)
+        return await self._database.look(reading.totals)
 
     async def check(self, *, fix: bool) -> list[Problem]:
         """Reads everything; what is mended is mended in one transaction."""
-        findings = await self._database.read(checks.find)
+        findings = await self._database.look(checks.find)
         if not fix:
             return [finding.problem for finding in findings]
         mended: list[Problem] = []
@@ -238,7 +239,7 @@ class SqlEntryStore:
     async def referenced_blobs(self) -> AsyncIterator[str]:
         """A page at a time, in order."""
         after = ""
-        while page := await self._database.read(partial(reading.blobs_after, after=after)):
+        while page := await self._database.look(partial(reading.blobs_after, after=after)):
             for blob in page:
                 yield blob
             after = page[-1]
@@ -271,15 +272,15 @@ class SqlEntryStore:
 
     async def list_feedback(self, *, namespace: str | None, before: int | None, limit: int) -> list[Feedback]:
         """One statement."""
-        return await self._database.read(lambda c: judging.newest(c, namespace, before, limit))
+        return await self._database.look(lambda c: judging.newest(c, namespace, before, limit))
 
     async def list_entries(self, wanted: EntryFilter, *, after: Place | None, limit: int) -> EntryPage:
         """One statement; looks at `listing.SCANNED` rows at most."""
-        return await self._database.read(lambda c: listing.page(c, wanted, after, limit))
+        return await self._database.look(lambda c: listing.page(c, wanted, after, limit))
 
     async def entry_detail(self, entry_id: int) -> EntryDetail | None:
         """Three statements."""
-        return await self._database.read(lambda c: listing.detail(c, entry_id))
+        return await self._database.look(lambda c: listing.detail(c, entry_id))
 
     async def entry_id(self, exact_key: str) -> int | None:
         """One statement."""
@@ -287,17 +288,17 @@ class SqlEntryStore:
 
     async def hits_of(self, *, namespace: str, key: str, limit: int) -> list[ServedHit]:
         """One statement."""
-        return await self._database.read(lambda c: judging.hits_of(c, namespace, key, limit))
+        return await self._database.look(lambda c: judging.hits_of(c, namespace, key, limit))
 
     async def any_output(self, sha256: str) -> Output | None:
         """One statement."""
-        return await self._database.read(lambda c: reading.any_output(c, sha256))
+        return await self._database.look(lambda c: reading.any_output(c, sha256))
 
     async def judged(
         self, *, namespace: str | None, operation: str | None
     ) -> list[tuple[float, Judgement | None, int]]:
         """Two statements; reads every recorded hit."""
-        return await self._database.read(lambda c: judging.bands(c, namespace, operation))
+        return await self._database.look(lambda c: judging.bands(c, namespace, operation))
 
     async def add_key(self, new: NewKey, *, by: Act) -> StoredKey:
         """One transaction."""
@@ -313,7 +314,7 @@ class SqlEntryStore:
 
     async def list_keys(self, *, before: int | None, limit: int) -> list[StoredKey]:
         """One statement."""
-        return await self._database.read(lambda c: keys.newest(c, before, limit))
+        return await self._database.look(lambda c: keys.newest(c, before, limit))
 
     async def clients_exist(self) -> bool:
         """One statement."""
@@ -325,7 +326,7 @@ class SqlEntryStore:
 
     async def list_acts(self, *, before: int | None, limit: int) -> list[AuditRecord]:
         """One statement."""
-        return await self._database.read(lambda c: auditing.newest(c, before, limit))
+        return await self._database.look(lambda c: auditing.newest(c, before, limit))
 
     async def pay(self, payments: Collection[Payment]) -> None:
         """One transaction."""
@@ -347,7 +348,7 @@ class SqlEntryStore:
 
     async def payments(self, *, limit: int) -> list[Payment]:
         """One statement."""
-        return await self._database.read(lambda c: ledger.newest(c, limit))
+        return await self._database.look(lambda c: ledger.newest(c, limit))
 
     async def trim_payments(self, *, before: float) -> int:
         """One transaction."""
@@ -359,7 +360,7 @@ class SqlEntryStore:
 
     async def held(self) -> dict[str, Held]:
         """One statement; reads every row of `worth`."""
-        return await self._database.read(keeping.held)
+        return await self._database.look(keeping.held)
 
     async def evict(self, excess: Excess, *, limit: int, now: float) -> Evicted:
         """One transaction."""
@@ -368,10 +369,12 @@ class SqlEntryStore:
         )
 
     async def rank(self) -> int:
-        """One transaction for each page."""
-        ranked = 0
-        while ids := await self._database.read(keeping.uncounted):
+        """One transaction for each page. Every entry is looked at once; from then on those that changed."""
+        ranked, position = 0, await self.position()
+        after = None if self._counted is None or self._counted + 1 < position.oldest else self._counted
+        while ids := await self._database.look(partial(keeping.uncounted, after=after)):
             ranked += await self._database.write(partial(keeping.adopt, entry_ids=ids, ranking=self._ranking))
+        self._counted = position.number
         if await self._database.read(keeping.rule) == self._ranking.rule:
             return ranked
         ranked = 0  # all of them are ranked again, also those that were counted just now

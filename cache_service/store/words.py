@@ -20,11 +20,16 @@ _docsize = sa.table(f"{WORDS}_docsize", sa.column("id", sa.Integer))
 _SIMPLE: sa.ColumnElement[Any] = sa.literal_column("'simple'::regconfig")
 
 
-def matching(words: Sequence[Word], *, sqlite: bool) -> tuple[sa.ColumnElement[int], sa.ColumnElement[Any]]:
-    """Where the ids are, and the condition. Of SQLite's index only itself is read; nothing in a word is an operator."""
+def matching(asked: sa.ColumnElement[str], *, sqlite: bool) -> tuple[sa.ColumnElement[int], sa.ColumnElement[Any]]:
+    """Where the ids are, and the condition. asked: of `query`. Of SQLite's index only itself is read."""
     if sqlite:
-        return fts.c.rowid, fts.c[WORDS].op("MATCH")(fts_query(words))
-    return entries.c.id, words_of(entries.c.prompt).op("@@")(sa.func.to_tsquery(_SIMPLE, ts_query(words)))
+        return fts.c.rowid, fts.c[WORDS].op("MATCH")(asked)
+    return entries.c.id, words_of(entries.c.prompt).op("@@")(sa.func.to_tsquery(_SIMPLE, asked))
+
+
+def query(words: Sequence[Word], *, sqlite: bool) -> str:
+    """The words in the database's own language; nothing in a word is an operator."""
+    return fts_query(words) if sqlite else ts_query(words)
 
 
 def fts_query(words: Sequence[Word]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,7 @@ import sqlalchemy as sa
 from cache_service.errors import StoreError
 from cache_service.store import listing
 from cache_service.store.base import Stored
+from cache_service.store.engine import OPERATORS
 from cache_service.store.entry import NewEntry, PurgePredicate, ServedHit
 from cache_service.store.records import Act, EntryFilter, NewKey, Place, Word
 from cache_service.store.sql import SqlEntryStore, open_store
@@ -129,13 +132,40 @@ class TestLists:
             "SEARCH entries USING INTEGER PRIMARY KEY (rowid<?)": EntryFilter(operation="chat"),
         }
         for used, wanted in leaders.items():
-            query = listing.statement(wanted, Place(5.0, 5), 50, sqlite=True)
+            given = listing.parameters(wanted, Place(5.0, 5), 50, sqlite=True)
+            query = listing.statement(frozenset(given), sqlite=True).params(given)
             plan = "\n".join(await store._database.read(lambda c, q=query: _plan(c, q)))  # type: ignore[misc]
             assert used in plan, plan
             assert "SCAN entries" not in plan
             assert "SCAN tags" not in plan
             assert "SCAN outputs" not in plan
         await store.aclose()
+
+
+async def test_what_operators_look_at_takes_no_connection_from_a_hit(store: SqlEntryStore) -> None:
+    """However many slow pages are asked for, and however slow they are; they come one after the other."""
+    loop, entered = asyncio.get_running_loop(), asyncio.Queue[int]()
+    leave, leave_thread = asyncio.Event(), threading.Event()
+
+    async def slow(connection: Any, number: int) -> int:
+        loop.call_soon_threadsafe(entered.put_nowait, number)
+        if store.database.is_sqlite:
+            leave_thread.wait()  # such work has a thread of its own, and may wait for nothing else
+        else:
+            await leave.wait()
+        return number
+
+    pages = [
+        asyncio.create_task(store.database.look(lambda c, n=n: slow(c, n)))  # type: ignore[misc]
+        for n in range(3 * OPERATORS)
+    ]
+    for _ in range(OPERATORS):
+        await entered.get()
+    assert await store.find("0" * 64, embedding_model="m") is None
+    assert entered.empty()
+    leave.set()
+    leave_thread.set()
+    assert await asyncio.gather(*pages) == list(range(3 * OPERATORS))
 
 
 async def _plan(connection: Any, query: sa.Select[Any]) -> list[str]:

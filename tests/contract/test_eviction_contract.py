@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from cache_service.store import keeping
 from cache_service.store.base import ChangeKind, Stored, Use
 from cache_service.store.eviction import Excess, Held, Ranking
 from cache_service.store.sql import SqlEntryStore, open_store
 from cache_service.store.tables import outputs, worth
 from tests.fakes.databases import MakeDatabase
-from tests.fakes.entries import MODEL, digest, new_entry, output
+from tests.fakes.entries import MODEL, digest, new_entry, output, stored_vector
 
 NOW = 5000.0
 
@@ -147,6 +148,22 @@ async def test_without_a_common_bound_each_namespace_ages_at_its_own_pace(open_w
     await put(store, "newer", namespace="quiet")
     await store.evict(Excess("quiet", 1, 0), limit=1, now=NOW)
     assert await names(store, "often", "newer") == "often"
+
+
+async def test_after_the_first_look_only_what_changed_is_looked_at(store: SqlEntryStore) -> None:
+    """Of a million entries the first takes seconds, and it is looked every ten."""
+    first, second = [(await put(store, name)).entry.id for name in ("first", "second")]
+    await store.rank()
+    await _forget(store, first)
+    assert await store.rank() == 0  # nobody but a test takes it out
+    await _forget(store, second)
+    await store.set_vectors({second: stored_vector(1.0)})
+    assert await store.rank() == 1
+    assert len(await store._database.read(keeping.uncounted)) == 1
+
+
+async def _forget(store: SqlEntryStore, entry_id: int) -> None:
+    await store._database.write(lambda c: c.execute(sa.delete(worth).where(worth.c.entry_id == entry_id)))
 
 
 async def test_another_rule_ranks_all_that_is_there(store: SqlEntryStore, open_with: Callable[..., object]) -> None:

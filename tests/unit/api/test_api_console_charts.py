@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from cache_service.api.access import Access
 from cache_service.api.console import charts
+from cache_service.api.console.chart_routes import FRESH, ChartRoutes
+from cache_service.api.session import Sessions
+from cache_service.errors import StoreError
 from cache_service.jobs.timeline import SPAN, Span
 from tests.fakes.service import ADMIN_TOKEN, make_bench
 
@@ -46,3 +51,26 @@ async def test_charts_are_served_as_pictures_that_can_do_nothing() -> None:
             assert "sandbox" in response.headers["content-security-policy"]
         assert (await client.get("/admin/charts/nothing")).status_code == 404
         assert (await client.get("/admin/charts/traffic?x=1")).status_code == 400
+
+
+async def test_a_chart_is_drawn_once_for_all_who_look_and_anew_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that could not be drawn is tried again at once."""
+    bench, now, drawn = make_bench(), [0.0], [0]
+
+    def draw(*_: object) -> bytes:
+        drawn[0] += 1
+        if drawn[0] == 3:
+            raise StoreError("no")
+        return str(drawn[0]).encode()
+
+    monkeypatch.setattr(charts, "similarities", draw)
+    routes = ChartRoutes(bench.service, Access(bench.service, Sessions()), monotonic=lambda: now[0])
+    assert await asyncio.gather(*(routes._fresh("similarities") for _ in range(3))) == [b"1"] * 3
+    now[0] = FRESH
+    assert await routes._fresh("similarities") == b"1"
+    now[0] += 0.1
+    assert await routes._fresh("similarities") == b"2"
+    now[0] += FRESH + 0.1
+    with pytest.raises(StoreError):
+        await routes._fresh("similarities")
+    assert await routes._fresh("similarities") == b"4"
