@@ -81,7 +81,7 @@ def test_what_is_installed_is_what_is_locked() -> None:
 def test_the_lock_names_versions_and_no_places() -> None:
     """The lock works with any package index: it holds no address, path or local build."""
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
-        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line), line
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==([0-9]+!)?[0-9][0-9A-Za-z.]*", line), line
 
 
 def test_no_package_runs_code_at_every_start_of_python() -> None:
