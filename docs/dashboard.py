@@ -276,6 +276,8 @@ def _trouble(built: board.Dashboard) -> None:
         "perhaps paid twice": per_second("upstream_maybe_paid_twice"),
     }
     built.with_panel(_graph("Tiers passed over, and fallbacks", "ops", passed))
+    cut = {"{{reason}}": per_second("connections_cut", by="reason")}
+    built.with_panel(_graph("Clients' connections cut", "ops", cut, stacked=True))
     ends = f"{level('upstream_model_days_left', by='model', how='min')} or vector(0)"
     alerts = 'ALERTS{alertname=~"CacheService.*"} or vector(0)'
     built.with_panel(_graph("Alerts", "short", {"{{alertname}} {{pool}}{{scope}}": alerts}))

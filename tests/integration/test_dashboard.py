@@ -58,6 +58,7 @@ HAPPENS: list[Event] = [
     happened.BatchItemEnded("images", "hit"),
     happened.BatchesInProgress(2),
     happened.Recovered("stored"),
+    happened.ConnectionCut("late"),
 ]
 """At least one of each, between any two scrapes."""
 
