@@ -27,9 +27,14 @@ def _one_line(stderr: str) -> str:
 
 def _until_in_flight(server: Server) -> None:
     with server.client() as client:
-        # one of them is the question itself
-        while client.get("/admin/stats", headers=server.admin).json()["requests_in_flight"] < 2:
+        while _in_flight(client, server) < 1:
             time.sleep(0.01)  # another process: there is no clock of ours to move
+
+
+def _in_flight(client: httpx.Client, server: Server) -> int:
+    """Requests in flight, without the question itself."""
+    in_flight: int = client.get("/admin/stats", headers=server.admin).json()["requests_in_flight"]
+    return in_flight - 1
 
 
 @pytest.mark.parametrize("allowed_hosts", ["127.0.0.1,localhost", "cache.example"])
@@ -114,6 +119,32 @@ def test_probes_are_answered_while_the_service_drains(tmp_path: Path) -> None:
         assert "retry-after" in late.headers
         assert "stored" in answer.result().headers["cache-status"]
         assert server.process.wait() == 0
+
+
+def test_fifty_generations_in_flight_are_answered_and_stored_before_the_end(tmp_path: Path) -> None:
+    """Each client gets its picture, the process ends with 0, and the next one serves all of them."""
+    server = Server(tmp_path / "data", {"simulator_latency": 3.0, "upstream_max_in_flight": 50}).start()
+    assert server.process is not None
+    bodies = [{**SLOW, "prompt": f"picture {number} of a series", "size": "64x64"} for number in range(50)]
+    with ThreadPoolExecutor(50) as pool, server.client() as client:
+        answers = [pool.submit(client.post, GENERATIONS, json=body) for body in bodies]
+        with server.client() as other:
+            while _in_flight(other, server) + sum(answer.done() for answer in answers) < 50:
+                time.sleep(0.01)  # another process: there is no clock of ours to move
+        server.process.send_signal(signal.SIGTERM)
+        while httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200:
+            pass  # the signal is on its way
+        assert httpx.get(f"{server.url}/livez", trust_env=False).status_code == 200
+        told = [answer.result() for answer in answers]
+        assert server.process.wait() == 0
+    assert [answer.status_code for answer in told] == [200] * 50
+    assert all("stored" in answer.headers["cache-status"] for answer in told)
+    server.start()
+    with server.client() as client:
+        again = [client.post(GENERATIONS, json=body) for body in bodies]
+    assert all(answer.headers["cache-status"].startswith("cache_service; hit") for answer in again)
+    assert [answer.json()["data"] for answer in again] == [answer.json()["data"] for answer in told]
+    assert server.stop() == 0
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
