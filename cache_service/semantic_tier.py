@@ -56,6 +56,11 @@ class SemanticTier:
         self._verify_timeout = verify_timeout
         self._monotonic = monotonic
 
+    @property
+    def verifier(self) -> Verifier:
+        """Who verifies."""
+        return self._verifier
+
     async def understand(self, question: Question) -> bool:
         """Step 3, once for a request. False where the prompt can't be compared by meaning."""
         if question.meaning is None and question.asked.semantic:

@@ -17,6 +17,7 @@ from cache_service.jobs.accounts import Accounts
 from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.client_keys import ClientKeys
+from cache_service.jobs.explore import Explorer
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.inspect import Inspector
 from cache_service.jobs.ledger import Ledger
@@ -58,7 +59,7 @@ class Service:
     """One running service.
 
     upstream: the primary; alternatives: those that a fallback may turn to, by name.
-    admin: the store as operators see it. keys: who may ask. requests: the last ones. inspector: looks at entries. timeline: what
+    admin: the store as operators see it. keys: who may ask. requests: the last ones. inspector: looks at entries. explorer: decides labelled pairs. timeline: what
     happened of late. hook: where events go. render_metrics: gives (body, content type) of `/metrics`. admin_token: compared in constant time.
     not_ready: why nothing can be stored any more until a restart; empty while all is well. draining: the process is to stop.
     announce: says in the data directory's lock where the service answers. stop_by: on the monotonic clock, when whatever is in
@@ -80,6 +81,7 @@ class Service:
     keys: ClientKeys
     requests: RequestLog
     inspector: Inspector
+    explorer: Explorer
     timeline: Timeline
     hook: Hook
     render_metrics: Callable[[], tuple[bytes, str]]

@@ -153,6 +153,27 @@ THRESHOLDS: Final = _reading(
     "Thresholds",
     *(_query(*parameter) for parameter in REQUEST_FILTERS if parameter[0] in ("namespace", "operation")),
 )
+PAIRS: Final[Json] = {
+    "operation_id": "decidePairs",
+    "tags": _TAG,
+    "responses": ok("What the service would do, in the pairs' order.", json_content(ref("DecidedPairs")))
+    | errors(401, 413, 415, envelope="Problem"),
+    "openapi_extra": extra(
+        ADMIN,
+        requestBody=body_of(
+            "LabelledPairs",
+            {
+                "two pairs": {
+                    "operation": "images",
+                    "pairs": [
+                        {"a": "A red fox in the snow", "b": "a red fox in the snow!", "same": True},
+                        {"a": "A red fox in the snow", "b": "Two red foxes in the snow", "same": False},
+                    ],
+                }
+            },
+        ),
+    ),
+}
 FEEDBACK_JUDGE: Final[Json] = {
     "operation_id": "judgeHit",
     "tags": _TAG,

@@ -56,6 +56,23 @@ _COUNT: Final[Json] = {"type": "integer", "minimum": 0}
 _NEXT: Final[Json] = {"type": ["integer", "null"], "description": "`before` of the next page."}
 
 
+_SIDE: Final[Json] = {
+    "oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "object"}}],
+    "description": "A prompt, or chat messages.",
+}
+_LABELLED: Final[Json] = {
+    "type": "object",
+    "required": ["a", "b", "same"],
+    "properties": {
+        "a": _SIDE,
+        "b": _SIDE,
+        "same": {"type": "boolean"},
+        "operation": {"enum": ["chat", "images", None]},
+    },
+    "additionalProperties": False,
+}
+
+
 def _object(properties: Mapping[str, Any], *, optional: tuple[str, ...] = (), **more: Any) -> Json:
     """An answer's object; every property is there but those that are optional."""
     required = [name for name in properties if name not in optional]
@@ -258,6 +275,38 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             "bands": {
                 "type": "array",
                 "items": _object({"similarity": {"type": "number"}, "hits": _COUNT, "wrong": _COUNT, "right": _COUNT}),
+            },
+        }
+    ),
+    "LabelledPairs": {
+        "type": "object",
+        "required": ["pairs"],
+        "properties": {
+            "operation": {
+                "enum": ["chat", "images", None],
+                "description": "Of pairs that name none; images by default.",
+            },
+            "pairs": {"type": "array", "minItems": 1, "maxItems": 200, "items": _LABELLED},
+        },
+        "additionalProperties": False,
+    },
+    "DecidedPairs": _object(
+        {
+            "floor": {"type": "number", "description": "Least cosine at which the verifier was asked."},
+            "pairs": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "same": {"type": "boolean"},
+                        "operation": _OPERATION,
+                        "similarity": {"type": "number"},
+                        "hit": {
+                            "type": "boolean",
+                            "description": "Served by any threshold that its similarity reaches.",
+                        },
+                        "reason": {"type": "string"},
+                    }
+                ),
             },
         }
     ),

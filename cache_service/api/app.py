@@ -14,6 +14,7 @@ from cache_service.api.access import Access
 from cache_service.api.admin import AdminRoutes
 from cache_service.api.admin_entries import EntryRoutes
 from cache_service.api.admin_keys import KeyRoutes
+from cache_service.api.admin_pairs import PairRoutes
 from cache_service.api.admin_records import RecordRoutes
 from cache_service.api.admin_requests import RequestRoutes
 from cache_service.api.alerts import AlertRoutes
@@ -68,6 +69,7 @@ def create_app(service: Service) -> FastAPI:
         RequestRoutes(service, access).router,
         KeyRoutes(service, access).router,
         RecordRoutes(service, access).router,
+        PairRoutes(service, access).router,
         SessionRoutes(service, access).router,
         feedback.admin_router,
         AlertRoutes(service, access).router,

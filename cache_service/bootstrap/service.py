@@ -26,6 +26,7 @@ from cache_service.instrumentation.events import Hook
 from cache_service.jobs import maintain
 from cache_service.jobs.batch_through import HALF, ThroughMeans
 from cache_service.jobs.evict import Evictor
+from cache_service.jobs.explore import Explorer
 from cache_service.jobs.inspect import Inspector
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
@@ -140,6 +141,7 @@ async def open_service(
             keys=keys,
             requests=record.requests,
             inspector=inspector,
+            explorer=Explorer(kinds, search.embedder, semantic.verifier),
             timeline=telemetry.timeline,
             hook=hook,
             render_metrics=telemetry.metrics.render,

@@ -220,6 +220,27 @@ def test_another_threshold_says_what_it_would_change(page: Page) -> None:
     expect(page.get_by_role("status").filter(has_text="become misses")).to_contain_text("At 1.000")
 
 
+def test_labelled_pairs_show_true_and_false_hits_by_threshold(page: Page, service: Server, tmp_path: Path) -> None:
+    """Those of a file, and a near miss that was judged on its page."""
+    with service.client(headers=service.admin) as client:
+        seen = client.get("/admin/requests", params={"decision": "miss"}).json()["requests"]
+    (near,) = [one["request_id"] for one in seen if one["prompt"] == OTHER]
+    visit(page, f"requests/{near}")
+    page.get_by_role("button", name="Rightly kept apart").click()
+    page.get_by_role("link", name="threshold explorer").click()
+    expect(page.get_by_text("0 of 0 same pairs would be hits, and 0 of 1 different ones")).to_be_visible()
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(f'{{"a": "{FOX}", "b": "{SAME}", "same": true}}\n{{"a": "{FOX}", "b": "{OTHER}", "same": null}}\n')
+    page.get_by_label("File of pairs").set_input_files(file)
+    expect(page.get_by_text("1 of 1 same pairs would be hits, and 0 of 1 different ones")).to_be_visible()
+    assert violations(page) == []
+    page.get_by_role("slider", name="Threshold").press("End")
+    expect(page.get_by_text("At 1.000: 0 of 1 same pairs")).to_be_visible()
+    file.write_text("no JSON\n")
+    page.get_by_label("File of pairs").set_input_files(file)
+    expect(page.get_by_text("Line 1 is no")).to_be_visible()
+
+
 def test_the_first_page_says_what_to_do(page: Page) -> None:
     """While only the simulator is there: what it is, and the first request to copy."""
     expect(page.get_by_role("heading", name="The built-in simulator answers")).to_be_visible()

@@ -29,6 +29,7 @@ from cache_service.jobs.alerts import AlertKeeper
 from cache_service.jobs.batch import Batches
 from cache_service.jobs.batch_run import Means
 from cache_service.jobs.client_keys import ClientKeys
+from cache_service.jobs.explore import Explorer
 from cache_service.jobs.feedback import FeedbackKeeper
 from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.inspect import Inspector
@@ -52,6 +53,7 @@ from cache_service.store.records import (
     Place,
     StoredKey,
 )
+from cache_service.verification.rules import RulesVerifier
 from tests.fakes.batches import FakeBatchStore
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.index import BruteForceIndex
@@ -344,9 +346,10 @@ def make_bench(
     )  # fmt: skip
     requests, timeline = RequestLog(keep=100), Timeline(lambda: 1000.0)
     keys = ClientKeys(real[0], [(key.digest, key.caller) for key in parse_client_keys(wanted.client_keys)])
+    explorer = Explorer(cache.operations, FakeEmbedder(), RulesVerifier())
     inspector = Inspector(real[0], real[0], BruteForceIndex(8), FakeEmbedder(), requests)
     service = Service(
-        settings=wanted, admin=real[0], keys=keys, requests=requests, inspector=inspector, timeline=timeline,
+        settings=wanted, admin=real[0], keys=keys, requests=requests, inspector=inspector, explorer=explorer, timeline=timeline,
         cache=cache, store=real[0], blobs=real[1], upstream=upstream, purger=purger,
         feedback=keeper, ledger=ledger, accounts=accounts, alerts=alerts, batches=batches, hook=hook,
         render_metrics=metrics.render, admin_token=SecretStr(ADMIN_TOKEN), not_ready=lambda: reasons,

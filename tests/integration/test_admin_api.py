@@ -370,6 +370,27 @@ class TestRecords:
         found = await real.get("/admin/thresholds", operation="images")
         assert found == {"threshold": 0.92, "bands": [{"similarity": 0.95, "hits": 2, "wrong": 1, "right": 0}]}
 
+    async def test_labelled_pairs_are_decided_as_the_service_would_and_kept_nowhere(self, real: Real) -> None:
+        """In their order; below which threshold each is a miss is seen from its similarity."""
+        pairs = [
+            {"a": "a red fox", "b": "a red fox", "same": True},
+            {"a": "a red fox in snow", "b": "a red fox in the snow", "same": True},
+            {"a": "a red fox in the snow", "b": "two red foxes in the snow", "same": False},
+            {"a": "a red fox", "b": [{"role": "user", "content": "a red fox"}], "same": True, "operation": "chat"},
+        ]
+        answer = await real.client.post("/admin/thresholds/pairs", json={"pairs": pairs})
+        decided = answer.json()["pairs"]
+        assert [(one["hit"], one["same"], one["operation"]) for one in decided] == [
+            (True, True, "images"),
+            (True, True, "images"),
+            (False, False, "images"),
+            (True, True, "chat"),
+        ]
+        assert decided[0]["similarity"] == decided[3]["similarity"] == 1.0
+        assert 0.8 < decided[1]["similarity"] < 1.0
+        assert "fox" not in (await real.client.get("/admin/audit")).text
+        assert (await real.store.totals())["entries"] == 0
+
     async def test_the_overview_adds_up_what_happened(self, real: Real) -> None:
         from cache_service.instrumentation.events import RequestServed, UsdSpent
 
@@ -453,6 +474,7 @@ async def test_what_is_not_there_is_a_404(path: str) -> None:
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
+PAIR = {"a": "a fox", "b": "two foxes", "same": False}
 BAD_BODIES: dict[str, list[Any]] = {
     KEYS: [
         {}, {"name": ""}, {"name": "a b"}, {"name": 5}, {"name": "x" * 65}, {"name": "a", "role": "root"},
@@ -472,6 +494,11 @@ BAD_BODIES: dict[str, list[Any]] = {
         {}, {"namespace": "a"}, {"namespace": "a", "key": "k"}, {"key": "k", "verdict": "wrong"},
         {"namespace": 5, "key": "k", "verdict": "wrong"}, {"namespace": "", "key": "k", "verdict": "wrong"},
         {"namespace": "a", "key": "k", "request_id": "r", "verdict": "wrong"},
+    ],
+    "/admin/thresholds/pairs": [
+        {}, {"pairs": []}, {"pairs": {}}, {"pairs": ["a"]}, {"pairs": [{"a": "a", "b": "b"}]}, {"pairs": [PAIR] * 201},
+        {"pairs": [{**PAIR, "same": 1}]}, {"pairs": [{**PAIR, "a": ""}]}, {"pairs": [{**PAIR, "b": 5}]},
+        {"pairs": [{**PAIR, "operation": "video"}]}, {"pairs": [PAIR], "operation": []}, {"pairs": [{**PAIR, "c": 1}]},
     ],
 }  # fmt: skip
 

@@ -211,6 +211,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/admin/audit"): VIEWER,
     ("GET", "/admin/settings"): VIEWER,
     ("GET", "/admin/thresholds"): VIEWER,
+    ("POST", "/admin/thresholds/pairs"): ADMIN,
     ("GET", "/admin/session"): VIEWER,
     ("GET", "/admin/charts/traffic"): VIEWER,
     ("GET", "/console/main.js"): PUBLIC,
@@ -233,6 +234,7 @@ BODIES: dict[str, Any] = {
     "/admin/keys": {"name": "new"},
     "/admin/feedback": {"namespace": "one", "key": "a", "verdict": "wrong"},
     "/admin/session": {"token": ADMIN_TOKEN},
+    "/admin/thresholds/pairs": {"pairs": [{"a": "a", "b": "b", "same": True}]},
 }
 OPENS = {
     PUBLIC: {None, "wrong", "a", "b", "c", "gone", "look", "all", ADMIN_TOKEN},

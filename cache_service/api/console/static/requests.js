@@ -1,6 +1,7 @@
 // The last requests as they come, and why one was a hit or a miss.
 import { get, post } from "./api.js";
 import { pair } from "./diff.js";
+import * as labels from "./labels.js";
 import { cells, clock, cosine, field, h, input, numeric, promptCell, say, seconds, select, table, usd, values } from "./dom.js";
 
 const EVERY = 2000; // milliseconds between two looks
@@ -61,6 +62,7 @@ export async function why(one, session) {
     one.matched_prompt !== null && session.role === "admin" && h("div", { class: "row" },
       h("button", { type: "button", class: "danger", onclick: () => judge("wrong") }, "👎 This hit was wrong"),
       h("button", { type: "button", onclick: () => judge("right") }, "👍 It was right"), judged),
+    one.matched_prompt === null && other && session.role === "admin" && nearMiss(one, other),
     h("h2", {}, "Facts"),
     table("Facts", ["Fact", "Value"], [
       ["Time", clock(one.at)], ["Operation and model", `${one.operation}, ${one.model ?? "no model named"}`], ["Namespace and client", `${one.namespace}, ${one.client}`],
@@ -76,6 +78,18 @@ export async function why(one, session) {
       judged.textContent = effect.denied ? "Noted: this pair of prompts is not served any more." : "Noted.";
     } catch (error) { judged.textContent = error.message; }
   }
+}
+
+// A miss that the verifier made of a near candidate: a label for the threshold explorer, kept in this page alone.
+function nearMiss(one, other) {
+  if (!labels.whole(one.prompt, other)) return h("p", { class: "quiet" }, "Only the beginning of these prompts is remembered, so they can't be labelled here.");
+  const said = h("span", { role: "status" });
+  const label = (same) => {
+    labels.judge(other, one.prompt, same, one.operation);
+    said.replaceChildren("Labelled for the ", h("a", { href: "#/thresholds" }, "threshold explorer"), ".");
+  };
+  return h("div", { class: "row" }, h("button", { type: "button", onclick: () => label(true) }, "It should have been a hit"),
+    h("button", { type: "button", onclick: () => label(false) }, "Rightly kept apart"), said);
 }
 
 function explained(one) {

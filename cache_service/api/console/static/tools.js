@@ -1,6 +1,7 @@
 // Things to do: send a prompt and see its steps, purge with a count before, and see what another threshold would change.
 import { get, post } from "./api.js";
-import { cells, cosine, field, h, input, number, numeric, seconds, select, table, usd, values } from "./dom.js";
+import { cells, cosine, field, h, input, number, numeric, promptCell, seconds, select, table, usd, values } from "./dom.js";
+import * as labels from "./labels.js";
 import { decision, steps, why } from "./requests.js";
 
 export async function playground({ session }) {
@@ -81,12 +82,19 @@ export async function purge({ session }) {
   }
 }
 
-export async function thresholds() {
+export async function thresholds({ session }) {
   const operation = select("operation", [["", "all"], ["images", "images"], ["chat", "chat"]]);
   const namespace = input("namespace");
   const slider = input("threshold", { type: "range", min: 0.8, max: 1, step: 0.005, "aria-describedby": "threshold-says" });
   const says = h("p", { id: "threshold-says", role: "status" });
   const list = h("div", {});
+  const own = h("div", {});
+  const file = h("input", { type: "file", id: "pairs-file", accept: ".jsonl,.ndjson,.json", onchange: take });
+  const told = h("p", { role: "status" });
+  const pairs = h("section", {}, h("h2", {}, "Your labelled pairs"),
+    h("p", {}, "A line of JSON for each pair, as for ", h("code", {}, "cache-service evaluate"), ": ", h("code", {}, '{"a": "A red fox", "b": "one red fox", "same": true}'),
+      ". Each is decided as the service would, b asked when a is stored. Nothing of it is kept by the service, or here once you leave the console."),
+    h("div", { class: "row" }, h("label", { for: "pairs-file" }, "File of pairs"), file), told, own);
   const form = h("form", { class: "filters", onsubmit: (event) => { event.preventDefault(); load(); }, onchange: (event) => { if (event.target !== slider) load(); } },
     field("Operation", operation), field("Namespace", namespace), h("button", {}, "Show"));
   let data = { threshold: 0.92, bands: [] };
@@ -95,15 +103,29 @@ export async function thresholds() {
     data = await get("/admin/thresholds", { operation: operation.value, namespace: namespace.value.trim() });
     draw();
   }
+  async function take() {
+    try {
+      const { judged, open } = labels.read(await file.files[0].text());
+      told.textContent = `${number(judged)} pairs are read${open ? `, ${number(open)} more have no label yet and are left out` : ""}.`;
+      await decided();
+    } catch (error) { told.textContent = error.message; }
+    file.value = "";
+  }
+  async function decided() {
+    await labels.decide(operation.value || "images", (done, of) => { told.textContent = `Deciding: ${number(done)} of ${number(of)} …`; });
+    if (labels.all().length) told.textContent = `${number(labels.all().length)} pairs are decided.`;
+    draw();
+  }
   await load();
   slider.value = data.threshold;
   draw();
+  if (session.role === "admin") decided().catch((error) => { told.textContent = error.message; });
   return [
     h("p", {}, "Semantic hits on record, and those that were judged with a thumb up or down. A higher threshold would have lost the hits below it."),
-    form, field("Threshold", slider), says, h("div", { class: "charts" },
+    form, field("Threshold", slider), says, session.role === "admin" && pairs, h("div", { class: "charts" },
       h("img", { src: "/admin/charts/similarities", alt: "Semantic hits by similarity, with those judged right and wrong; the table below has the numbers." })), list,
-    h("p", { class: "quiet" }, "What a lower threshold would add was never served, so nobody judged it: try it in shadow mode, and measure it with ",
-      h("code", {}, "cache-service evaluate"), " on pairs of your own."),
+    h("p", { class: "quiet" }, "What a lower threshold would add was never served, so no client judged it. Pairs that you label show it: below, misses on their own page under ",
+      h("a", { href: "#/requests?decision=miss" }, "Requests"), ", or in shadow mode."),
   ];
 
   function draw() {
@@ -120,6 +142,36 @@ export async function thresholds() {
       return h("tr", {}, cells(cosine(band.similarity), numeric(number(band.hits)), numeric(number(band.right)), numeric(number(band.wrong)),
         numeric(number(left.hits)), numeric(all ? `${number((100 * left.wrong) / all, 1)} %` : "–"), band.similarity + 1e-9 >= at ? "stays" : "gone"));
     });
+    own.replaceChildren(...ofPairs(at));
     list.replaceChildren(table("By similarity", ["From", "Hits", "Judged right", "Judged wrong", "Hits from here up", "Wrong from here up", "At this threshold"], rows, "No semantic hit is on record yet."));
   }
 }
+
+const GATES = [0.8, 0.82, 0.84, 0.85, 0.86, 0.88, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99];
+
+// What the labelled pairs come to: true and false hits at the chosen threshold and at others, and those that would be wrong.
+function ofPairs(at) {
+  const pairs = labels.all().filter((one) => one.similarity !== undefined);
+  if (!pairs.length) return [];
+  const same = pairs.filter((one) => one.same).length;
+  const count = (gate, wanted) => pairs.filter((one) => one.same === wanted && one.hit && one.similarity + 1e-9 >= gate).length;
+  const share = (part, whole) => (whole ? `${number((100 * part) / whole, 1)} %` : "–");
+  const row = (gate) => {
+    const [right, wrong] = [count(gate, true), count(gate, false)];
+    return h("tr", {}, cells(h("th", { scope: "row" }, cosine(gate)), numeric(number(right)), numeric(share(right, same)), numeric(number(wrong)),
+      numeric(share(wrong, pairs.length - same)), numeric(share(wrong, right + wrong))));
+  };
+  const wrong = pairs.filter((one) => !one.same && one.hit && one.similarity + 1e-9 >= at).slice(0, 20);
+  return [
+    h("p", { role: "status" }, `At ${cosine(at)}: ${number(count(at, true))} of ${number(same)} same pairs would be hits, and ${number(count(at, false))} of ${number(pairs.length - same)} different ones.`),
+    table("Labelled pairs by threshold", ["Threshold", "True hits", "Of the same", "False hits", "Of the different", "Wrong of all hits"],
+      [...new Set([...GATES, at])].sort((one, other) => other - one).map(row)),
+    wrong.length > 0 && h("h3", {}, "Wrong hits at this threshold"),
+    wrong.length > 0 && table("Wrong hits", ["Stored", "Asked", "Similarity", "Verifier"], wrong.map((one) =>
+      h("tr", {}, cells(promptCell(shown(one.a)), promptCell(shown(one.b)), numeric(cosine(one.similarity)), one.reason)))),
+    h("div", { class: "row" }, h("a", { href: labels.asFile(), download: "pairs.jsonl" }, "Save these pairs as a file"),
+      h("button", { type: "button", onclick: () => { labels.clear(); location.reload(); } }, "Forget them")),
+  ].filter(Boolean);
+}
+
+const shown = (side) => (typeof side === "string" ? side : JSON.stringify(side));
