@@ -21,8 +21,8 @@ NEAR: Final = 0.5
 """Least cosine of a neighbour: below it prompts have nothing to do with each other."""
 DECISIONS: Final = 50
 MOST_SIMILAR: Final = 200
-FRESH, SHARE = 30.0, 0.02
-"""Seconds that totals are used before they are added up again, which reads every output; and the share of all time that it may take."""
+SHARE, AT_ONCE = 0.02, 0.05
+"""Of all time that adding up totals may take, which reads every output; and seconds of it that a page waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,18 @@ class Inspector:
         return Inspected(found, neighbours, hits, self._requests.of_key(summary.exact_key, limit=DECISIONS))
 
     async def totals(self) -> dict[str, int]:
-        """Entries, outputs and bytes. Only the first one waits for them, and raises StoreError; later ones get what is known.
+        """Entries, outputs and bytes. Where adding up takes longer than `AT_ONCE` they are those of before, and added up anew meanwhile.
 
-        They are `FRESH` seconds old at most; where adding up takes longer than `SHARE` of that, so much more.
+        Raises StoreError where there are none yet.
         """
-        due = self._monotonic() > self._added_up + max(FRESH, self._took / SHARE)
+        due = self._monotonic() > self._added_up + self._took / SHARE
         if (self._totals is None or due) and (self._adding_up is None or self._adding_up.done()):
             self._adding_up = asyncio.create_task(self._add_up())
             self._adding_up.add_done_callback(lambda task: task.cancelled() or task.exception())  # the old ones hold on
-        if self._totals is None and self._adding_up is not None:
-            await asyncio.shield(self._adding_up)
+        if self._adding_up is not None and (self._totals is None or (due and self._took <= AT_ONCE)):
+            await asyncio.wait([self._adding_up])
+            if self._totals is None:
+                await self._adding_up  # raises why
         return dict(self._totals or {})
 
     async def aclose(self) -> None:

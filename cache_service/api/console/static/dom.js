@@ -20,6 +20,7 @@ export function say(text) {
 
 export const number = (value, digits = 0) =>
   value === null || value === undefined ? "–" : value.toLocaleString("en", { maximumFractionDigits: digits, minimumFractionDigits: digits });
+export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 export const usd = (value) => (value === null || value === undefined ? "–" : `$${number(value, value !== 0 && Math.abs(value) < 1 ? 4 : 2)}`);
 export const cosine = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 export const clock = (at) => new Date(at * 1000).toLocaleString("en-GB", { dateStyle: "short", timeStyle: "medium" });

@@ -20,7 +20,7 @@ export async function overview() {
     h("dl", { class: "cards" },
       card("Requests", number(total)), card("Hit rate", total ? `${number((100 * hits) / total, 1)} %` : "–"),
       card("Saved", usd(sum("saved_usd"))), card("Paid", usd(sum("paid_usd"))), card("Time saved", seconds(sum("saved_seconds"))),
-      card("Errors", number(counts.error || 0)), card("In flight", number(stats.requests_in_flight)),
+      card("Errors", number(counts.error || 0)), card("Calls upstream now", number(stats.upstream.pools.reduce((all, pool) => all + pool.in_flight, 0))),
       card("Entries", number(stats.store.entries)), card("Pictures", `${number(stats.store.blob_bytes / 1e6, 1)} MB`)),
     h("div", { class: "charts" },
       h("img", { src: "/admin/charts/traffic", alt: "Requests over time, by what became of them; the table below has the sums." }),

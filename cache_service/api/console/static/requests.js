@@ -95,6 +95,7 @@ function nearMiss(one, other) {
 function explained(one) {
   if (one.decision === "hit" && one.kind === "exact") return "The same request was stored.";
   if (one.kind === "semantic") return `Another prompt means the same, says the verifier: ${one.reason}.`;
+  if (one.rejected_prompt !== null) return `The verifier kept the nearest entry from answering: ${one.detail || one.reason}.`;
   return `${one.detail || one.reason}.`;
 }
 

@@ -1,6 +1,6 @@
 // Things to do: send a prompt and see its steps, purge with a count before, and see what another threshold would change.
 import { get, post } from "./api.js";
-import { cells, cosine, field, h, input, number, numeric, promptCell, seconds, select, table, usd, values } from "./dom.js";
+import { cells, cosine, count, field, h, input, number, numeric, promptCell, seconds, select, table, usd, values } from "./dom.js";
 import * as labels from "./labels.js";
 import { decision, steps, why } from "./requests.js";
 
@@ -46,7 +46,7 @@ const NAMED = [["prompt", "This very prompt"], ["similar_to", "Prompts like"], [
 
 export async function purge({ session }) {
   const out = h("div", { role: "status" });
-  const form = h("form", { class: "filters", onsubmit: count, oninput: () => out.replaceChildren() }, NAMED.map(([name, title]) => field(title, input(name))),
+  const form = h("form", { class: "filters", onsubmit: ask, oninput: () => out.replaceChildren() }, NAMED.map(([name, title]) => field(title, input(name))),
     field("Least similarity", input("similarity", { type: "number", min: 0, max: 1, step: 0.01, placeholder: "0.92" })),
     field("Operation", select("operation", [["", "any"], ["images", "images"], ["chat", "chat"]])),
     field("Older than, days", input("days", { type: "number", min: 0, step: "any" })),
@@ -62,12 +62,12 @@ export async function purge({ session }) {
     return named;
   }
 
-  async function count(event) {
+  async function ask(event) {
     event.preventDefault();
     const named = wanted();
     try {
       const { count: found } = await post("/admin/purge", { ...named, dry_run: true });
-      const entries = `${number(found)} ${found === 1 ? "entry" : "entries"}`;
+      const entries = count(found, "entry", "entries");
       out.replaceChildren(h("div", { class: "notice" }, h("p", {}, `${entries} would go.`),
         found > 0 && h("button", { type: "button", class: "danger", onclick: () => run(named, found, entries) }, `Delete ${entries}`)));
     } catch (error) { out.replaceChildren(h("p", { class: "notice bad" }, error.message)); }
@@ -77,7 +77,7 @@ export async function purge({ session }) {
     if (!confirm(`Delete ${entries}? It can't be undone.`)) return;
     try {
       const { count: gone } = await post("/admin/purge", named.all ? { ...named, confirm: "purge all" } : named);
-      out.replaceChildren(h("p", { class: "notice" }, `${number(gone)} ${gone === 1 ? "entry is" : "entries are"} gone.`));
+      out.replaceChildren(h("p", { class: "notice" }, `${count(gone, "entry is", "entries are")} gone.`));
     } catch (error) { out.replaceChildren(h("p", { class: "notice bad" }, error.message)); }
   }
 }
@@ -106,14 +106,14 @@ export async function thresholds({ session }) {
   async function take() {
     try {
       const { judged, open } = labels.read(await file.files[0].text());
-      told.textContent = `${number(judged)} pairs are read${open ? `, ${number(open)} more have no label yet and are left out` : ""}.`;
+      told.textContent = `${count(judged, "pair is", "pairs are")} read${open ? `, ${number(open)} more have no label yet and are left out` : ""}.`;
       await decided();
     } catch (error) { told.textContent = error.message; }
     file.value = "";
   }
   async function decided() {
     await labels.decide(operation.value || "images", (done, of) => { told.textContent = `Deciding: ${number(done)} of ${number(of)} …`; });
-    if (labels.all().length) told.textContent = `${number(labels.all().length)} pairs are decided.`;
+    if (labels.all().length) told.textContent = `${count(labels.all().length, "pair is", "pairs are")} decided.`;
     draw();
   }
   await load();
@@ -133,7 +133,7 @@ export async function thresholds({ session }) {
     const sum = (name, kept) => data.bands.filter((band) => (band.similarity + 1e-9 >= at) === kept).reduce((all, band) => all + band[name], 0);
     const judged = sum("wrong", true) + sum("right", true);
     const share = judged ? `${number((100 * sum("wrong", true)) / judged, 1)} % of the judged hits that stay are wrong` : "none of the hits that stay was judged";
-    says.textContent = `At ${cosine(at)} (now ${cosine(data.threshold)}): ${number(sum("hits", true))} hits stay, ${number(sum("hits", false))} become misses. ` +
+    says.textContent = `At ${cosine(at)} (now ${cosine(data.threshold)}): ${count(sum("hits", true), "hit stays", "hits stay")}, ${count(sum("hits", false), "becomes a miss", "become misses")}. ` +
       `${number(sum("wrong", false))} wrong and ${number(sum("right", false))} right ones of the judged would be gone; ${share}.`;
     let left = { hits: 0, wrong: 0, right: 0 };
     const rows = [...data.bands].reverse().map((band) => {
@@ -154,16 +154,16 @@ function ofPairs(at) {
   const pairs = labels.all().filter((one) => one.similarity !== undefined);
   if (!pairs.length) return [];
   const same = pairs.filter((one) => one.same).length;
-  const count = (gate, wanted) => pairs.filter((one) => one.same === wanted && one.hit && one.similarity + 1e-9 >= gate).length;
+  const hits = (gate, wanted) => pairs.filter((one) => one.same === wanted && one.hit && one.similarity + 1e-9 >= gate).length;
   const share = (part, whole) => (whole ? `${number((100 * part) / whole, 1)} %` : "–");
   const row = (gate) => {
-    const [right, wrong] = [count(gate, true), count(gate, false)];
+    const [right, wrong] = [hits(gate, true), hits(gate, false)];
     return h("tr", {}, cells(h("th", { scope: "row" }, cosine(gate)), numeric(number(right)), numeric(share(right, same)), numeric(number(wrong)),
       numeric(share(wrong, pairs.length - same)), numeric(share(wrong, right + wrong))));
   };
   const wrong = pairs.filter((one) => !one.same && one.hit && one.similarity + 1e-9 >= at).slice(0, 20);
   return [
-    h("p", { role: "status" }, `At ${cosine(at)}: ${number(count(at, true))} of ${number(same)} same pairs would be hits, and ${number(count(at, false))} of ${number(pairs.length - same)} different ones.`),
+    h("p", { role: "status" }, `At ${cosine(at)}: ${number(hits(at, true))} of ${number(same)} same pairs would be hits, and ${number(hits(at, false))} of ${number(pairs.length - same)} different ones.`),
     table("Labelled pairs by threshold", ["Threshold", "True hits", "Of the same", "False hits", "Of the different", "Wrong of all hits"],
       [...new Set([...GATES, at])].sort((one, other) => other - one).map(row)),
     wrong.length > 0 && h("h3", {}, "Wrong hits at this threshold"),
