@@ -29,8 +29,10 @@ ORGANIZATION = "org-simulator"
 
 @dataclass
 class Pair:
-    """The service and the two simulators behind it."""
+    """The service and the two simulators behind it. file: its settings."""
 
+    file: Path
+    admin: dict[str, str]
     client: httpx.AsyncClient
     primary: Simulator
     other: Simulator
@@ -49,11 +51,14 @@ async def pair(
     *faults: Fault,
     fallback: Sequence[str] = WHOLE,
     pools: Sequence[LimitPool] = (),
+    accounts: Sequence[Account] = (),
     more: str = "",
 ) -> AsyncIterator[Pair]:
     """A running service, configured by one file."""
     async with AsyncExitStack() as stack:
-        primary = SimulatorServer(SimulatorConfig(faults=faults, latency=0.0, pools=tuple(pools)))
+        primary = SimulatorServer(
+            SimulatorConfig(faults=faults, latency=0.0, pools=tuple(pools), accounts=tuple(accounts))
+        )
         other = SimulatorServer(SimulatorConfig(latency=0.0, accounts=(Account("sk-other"),)))
         for server in (primary, other):
             stack.push_async_callback(server.stop)
@@ -64,13 +69,17 @@ async def pair(
             'api_keys = ["sk-other"]\nheaders = { x-team = "a-secret-of-ours" }\nprofile = "tier-5"\n'
             'models = { gpt-image-2 = "gpt-image-2.5-sunburst", gpt-6-luna = "gpt-6-luna" }\n'
         )
-        settings, _ = config.load({}, config_file=file)
-        service = await stack.enter_async_context(open_service(settings))
+
+        def read() -> config.Settings:
+            return config.load({}, config_file=file)[0]
+
+        service = await stack.enter_async_context(open_service(read(), read_settings=read))
+        admin = {"authorization": f"Bearer {service.admin_token.get_secret_value()}"}
         transport = httpx.ASGITransport(create_app(service))
         client = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", timeout=60.0)
         )
-        yield Pair(client, primary.simulator, other.simulator)
+        yield Pair(file, admin, client, primary.simulator, other.simulator)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +189,20 @@ async def test_chat_goes_to_another_provider_too_also_as_a_stream(tmp_path: Path
         stream = await world.client.post("/v1/chat/completions", json={**body, "stream": True})
         assert "data: [DONE]" in stream.text
         assert "fallback=alternative-provider" in stream.headers["cache-status"]
+
+
+async def test_a_reload_takes_other_keys_of_every_provider_and_names_what_needs_a_restart(tmp_path: Path) -> None:
+    """The calls after it carry them."""
+    keys = 'upstream_api_keys = ["sk-old"]'
+    async with pair(tmp_path, fallback=[], accounts=[Account("sk-new")], more=keys) as world:
+        assert (await world.ask()).status_code == 502
+        text = world.file.read_text().replace("sk-old", "sk-new").replace("sk-other", "sk-third")
+        world.file.write_text(f"small_partition = 7\n{text}")
+        reloaded = await world.client.post("/admin/reload", headers=world.admin)
+        assert reloaded.json() == {
+            "changed": ["upstream_api_keys", "upstream_alternatives"],
+            "after_restart": ["small_partition"],
+        }
+        assert (await world.ask()).status_code == 200
+        shown = (await world.client.get("/admin/stats", headers=world.admin)).json()
+        assert shown["upstream"]["pools"][0]["healthy"]
