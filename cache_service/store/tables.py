@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -59,7 +59,7 @@ entries = sa.Table(
     sa.Column("upstream_group", sa.Text, nullable=False),
     sa.Column("checksum", sa.BigInteger, nullable=False),
     sa.CheckConstraint(f"state IN ('{LIVE}', '{QUARANTINED}')", name="state"),
-    *(sa.Index(f"ix_entries_{name}_id", name, "id") for name in ("namespace", "model", "created_at")),
+    *(sa.Index(f"ix_entries_{name}_id", name, "id") for name in ("namespace", "operation", "model", "created_at")),
     sqlite_autoincrement=True,
 )
 
