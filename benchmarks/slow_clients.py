@@ -53,7 +53,7 @@ class Bad:
             one.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
             drip = b" "
         elif kind == 3:
-            one.sendall(b"GET /docs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 50)
+            one.sendall(b"GET /docs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 3)
         one.setblocking(False)
         self._open[one] = drip
         if kind != 3:  # who doesn't read isn't told that it was cut off before it drips

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 EXIT_STORAGE_FAILED = 70
 BACKLOG = 2048
+FILES_OF_A_REQUEST = (
+    5  # its connection, one to the upstream, the spool, a picture being written; and one that is refused
+)
 KEEP_ALIVE = 75  # seconds an idle connection stays open; more than a proxy's usual 60
 
 
@@ -149,13 +152,13 @@ async def _watch_storage(service: Service, server: _Server) -> None:
 
 
 def _most_connections(settings: Settings) -> int:
-    """As set, or half of the files that may still be opened: the other half is for the upstream, pictures and the database."""
+    """As set, or as many as the files that may still be opened are enough for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _open_files() + 2 * settings.max_connections
+    wanted = _open_files() + FILES_OF_A_REQUEST * settings.max_connections
     if soft < wanted:  # what a process may have without asking is often 1,024
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    most = max(1, (soft - _open_files()) // 2)
+    most = max(1, (soft - _open_files()) // FILES_OF_A_REQUEST)
     if most < settings.max_connections:
         log.warning("only %d connections at once: the process may open no more than %d files (ulimit -n)", most, soft)
     return min(most, settings.max_connections)

@@ -33,6 +33,7 @@ _REASONS: Final = {
     http.HTTPStatus.REQUEST_TIMEOUT: "late",
     http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "large_head",
     http.HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "malformed",
+    http.HTTPStatus.SERVICE_UNAVAILABLE: "crowded",
 }
 
 
@@ -42,7 +43,8 @@ class Bounds:
 
     head_seconds: from a head's first byte to its last; nginx 60, Apache 20 to 40. head_bytes: nginx 32 KiB, h11 64 KiB. head_fields:
     Apache 100. window_seconds, window_bytes: so many bytes of a body or an answer must pass in each such time; Apache's
-    mod_reqtimeout asks for 500 a second after 20. linger_seconds: for the rest of a body whose request is answered already.
+    mod_reqtimeout asks for 500 a second after 20. linger_seconds: for the rest of a body whose request is answered already. idle_seconds:
+    from when on an idle connection may have to make room.
     """
 
     head_seconds: float = 10.0
@@ -51,25 +53,23 @@ class Bounds:
     window_seconds: float = 20.0
     window_bytes: int = 20 * 1024
     linger_seconds: float = 5.0
+    idle_seconds: float = 1.0
 
 
 class Crowd:
-    """All connections of a process. most: that may be open; a few more are let in to be told so, any beyond are cut."""
+    """All connections of a process. most: that may be open; a few more are let in to be told so, any beyond are told without having been heard."""
 
     def __init__(self, most: int, hook: Hook, bounds: Bounds | None = None) -> None:
         self.most = most
         self.bounds = bounds or Bounds()
         self.open: set[Connection] = set()
-        self.idle: dict[Connection, None] = {}  # the longest idle first
-        self._spare = max(1, min(64, most // 4))
+        self._idle: dict[Connection, float] = {}  # since when; the longest idle first
+        self._spare = min(256, most)
         self._hook = hook
 
     def enter(self, connection: Connection) -> bool:
-        """Whether the connection has a place. Raises BlockingIOError where it can't even be told that it hasn't."""
-        while len(self.open) >= self.most and self.idle:
-            longest = next(iter(self.idle))
-            self.leave(longest)
-            longest.cut("idle")
+        """Whether the connection has a place. Raises BlockingIOError where it can't be heard before it is refused."""
+        self._make_room(connection.loop.time())
         if len(self.open) >= self.most + self._spare:
             raise BlockingIOError
         self.open.add(connection)
@@ -78,7 +78,23 @@ class Crowd:
     def leave(self, connection: Connection) -> None:
         """Idempotent."""
         self.open.discard(connection)
-        self.idle.pop(connection, None)
+        self._idle.pop(connection, None)
+
+    def rests(self, connection: Connection) -> None:
+        """It is idle from now on."""
+        self._idle[connection] = connection.loop.time()
+
+    def wakes(self, connection: Connection) -> None:
+        """It is no longer."""
+        self._idle.pop(connection, None)
+
+    def _make_room(self, now: float) -> None:
+        while len(self.open) >= self.most and self._idle:
+            longest, since = next(iter(self._idle.items()))
+            if now - since < self.bounds.idle_seconds:
+                return  # all may be about to speak: newcomers must not drive out each other
+            self.leave(longest)
+            longest.cut("idle")
 
     def count(self, reason: str) -> None:
         """A connection was cut."""
@@ -126,6 +142,24 @@ class _Timer:
         late()
 
 
+class _Ending:
+    """The transport as a request's answer sees it: it may be done with the connection before the client has sent all of its body.
+
+    Closing a socket with bytes unread resets it, and the client may never see the answer (RFC 9112, section 9.6).
+    """
+
+    __slots__ = ("_connection", "is_closing", "write")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+
+    def close(self) -> None:
+        """As soon as the body is over, and before that if it takes too long."""
+        self._connection.end()
+
+
 class _RefusedError(Exception):
     """Leaves the parser's callback; the status is on the connection."""
 
@@ -138,6 +172,7 @@ class Connection(HttpToolsProtocol):
         self._crowd = crowd
         self._bounds = crowd.bounds
         self._crowded = False
+        self._ending = False
         self._running: RequestResponseCycle | None = (
             None  # `cycle` is the last that was read, which may wait behind this one
         )
@@ -152,12 +187,13 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Takes a place, or is refused one."""
         super().connection_made(transport)
+        self._seen = _Ending(self)
         try:
             self._crowded = not self._crowd.enter(self)
         except BlockingIOError:
-            self.cut("crowded")
+            self._refuse(http.HTTPStatus.SERVICE_UNAVAILABLE)
             return
-        self._crowd.idle[self] = None
+        self._crowd.rests(self)
         self._reading.set(self._bounds.head_seconds, self._head_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -203,7 +239,7 @@ class Connection(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
-        self._crowd.idle.pop(self, None)
+        self._crowd.wakes(self)
         self._reading.clear()
         self._phase = _Phase.HEAD
         self._begun_at = self._received
@@ -218,6 +254,7 @@ class Connection(HttpToolsProtocol):
         if self._crowded:
             self.scope["extensions"] = {CROWDED: {}}
         super().on_headers_complete()
+        self.cycle.transport = self._seen  # type: ignore[assignment]  # all of a transport that it uses
         if self._crowded:
             self.cycle.keep_alive = False
 
@@ -231,20 +268,31 @@ class Connection(HttpToolsProtocol):
         self._reading.clear()
         self._phase = _Phase.NOTHING
         super().on_message_complete()
-        if self.cycle.response_complete:
-            self._crowd.idle[self] = None
+        if self._ending:
+            self._close()
+        elif self.cycle.response_complete:
+            self._crowd.rests(self)
 
     # what the answer calls
 
     def on_response_complete(self) -> None:
         """The answer is written: the connection is idle, ends, or has the rest of a body to come."""
+        if self._ending:
+            self.pipeline.clear()
+            self.flow.resume_reading()
         super().on_response_complete()
         if self.transport.is_closing():
             self._expect_taking()
         elif self.cycle.response_complete and self._phase is _Phase.BODY:
             self._reading.set(self._bounds.linger_seconds, functools.partial(self.cut, "late"))
         elif self.cycle.response_complete and self._phase is _Phase.NOTHING:
-            self._crowd.idle[self] = None
+            self._crowd.rests(self)
+
+    def end(self) -> None:
+        """The answer was the last on this connection."""
+        self._ending = True
+        if self._phase is not _Phase.BODY or self.pipeline:
+            self._close()
 
     def timeout_keep_alive_handler(self) -> None:
         """Idle for too long; what is still on its way to the client gets there if it is taken."""
@@ -259,6 +307,10 @@ class Connection(HttpToolsProtocol):
         self._crowd.count(reason)
         self._let_go()
         self.transport.abort()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._expect_taking()
 
     def _let_go(self) -> None:
         """What the application still says goes nowhere, and what waits behind it is never begun."""
@@ -307,10 +359,11 @@ class Connection(HttpToolsProtocol):
         text = status.phrase.encode("ascii")
         fields = [*self.server_state.default_headers, (b"content-type", b"text/plain"), (b"connection", b"close")]
         fields.append((b"content-length", str(len(text)).encode("ascii")))
+        if status is http.HTTPStatus.SERVICE_UNAVAILABLE:
+            fields.append((b"retry-after", b"1"))
         head = b"".join([name + b": " + value + b"\r\n" for name, value in fields])
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + text)
-        self.transport.close()
-        self._expect_taking()
+        self._close()
 
     def _answering(self) -> bool:
         return self.cycle is not None and not (self.cycle.response_complete or self.cycle.disconnected)

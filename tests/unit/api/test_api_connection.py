@@ -320,6 +320,31 @@ def test_a_body_is_not_late_while_nobody_reads_it() -> None:
     virtually(scenario())
 
 
+@pytest.mark.parametrize("rest", [b"x" * 99_000, b"x"])
+def test_an_answer_before_the_end_of_the_body_isnt_lost(rest: bytes) -> None:
+    """A connection that ends with it is closed once the body is over: closed at once, it would be reset, and the answer with it."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"0"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    async def scenario() -> None:
+        world = World(refuse)
+        wire = world.connect()
+        await wire.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 100000\r\n\r\n" + b"x" * 1000)
+        assert wire.statuses == [413]
+        assert not wire.closing
+        await wire.send(rest)
+        assert wire.ended == (len(rest) == 99_000)
+        await wire.send(GET)
+        await asyncio.sleep(BOUNDS.linger_seconds + 1)
+        assert wire.ended
+        assert wire.statuses == [413]
+
+    virtually(scenario())
+
+
 def test_the_rest_of_a_body_that_was_answered_already_is_not_waited_for_long() -> None:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
@@ -415,15 +440,23 @@ def test_a_closed_connection_whose_last_bytes_nobody_takes_is_cut_off() -> None:
 
 
 def test_the_longest_idle_connection_makes_room() -> None:
-    """One that has been answered, or has said nothing yet; none that is at something."""
+    """One that has been answered, or has said nothing yet; none that is at something, or came just now."""
 
     async def scenario() -> None:
         world = World(most=3)
+        newcomers = [world.connect() for _ in range(6)]
+        for wire in newcomers:
+            await wire.send(GET)
+        assert [wire.status for wire in newcomers] == [200] * 3 + [503] * 3
+        for wire in newcomers:
+            wire.abort()
+        await settle()
         busy, first, second = (world.connect() for _ in range(3))
         await busy.send(b"GET / HTTP/1.1\r\n")
         await first.send(GET)
         await second.send(GET)
         await first.send(GET)
+        await asyncio.sleep(BOUNDS.idle_seconds)
         newcomer = world.connect()
         await newcomer.send(GET)
         assert newcomer.status == 200
@@ -433,7 +466,7 @@ def test_the_longest_idle_connection_makes_room() -> None:
 
 
 def test_a_connection_too_many_is_told_so_and_probes_are_answered() -> None:
-    """503 with `Retry-After`; those beyond that are cut; once others are gone there is room again."""
+    """503 with `Retry-After`, also for those that can't be heard first; once others are gone there is room again."""
     paths: list[str] = []
 
     async def note(scope: Scope, receive: Receive, send: Send) -> None:
@@ -441,8 +474,8 @@ def test_a_connection_too_many_is_told_so_and_probes_are_answered() -> None:
         await echo(scope, receive, send)
 
     async def scenario() -> None:
-        world = World(note, most=4)
-        busy = [world.connect() for _ in range(4)]
+        world = World(note, most=1)
+        busy = [world.connect()]
         for wire in busy:
             await wire.send(b"GET / HTTP/1.1\r\n")
         refused = world.connect()
@@ -454,13 +487,16 @@ def test_a_connection_too_many_is_told_so_and_probes_are_answered() -> None:
         await probe.send(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")
         assert probe.status == 200
         assert probe.ended
-        waiting, beyond = world.connect(), world.connect()
+        waiting = world.connect()
+        await asyncio.sleep(BOUNDS.idle_seconds)
+        beyond = world.connect()
         await settle()
         assert (waiting.ended, beyond.aborted) == (True, False)  # the one that says nothing makes room
         await beyond.send(b"GET / HTTP/1.1\r\n")
         cut = world.connect()
         await settle()
-        assert cut.aborted
+        assert (cut.status, cut.ended) == (503, True)
+        assert b"retry-after: 1\r\n" in cut.sent
         assert world.cut == ["idle", "crowded"]
         await asyncio.sleep(BOUNDS.head_seconds + 1)
         again = world.connect()
