@@ -83,13 +83,18 @@ async def open_store(
     url: `sqlite:///…` or `postgresql://…`. clock: Unix seconds, for the times in the change feed. ranking: what goes first.
     Raises SchemaMismatch, StoreError, ConfigurationError.
     """
+    return SqlEntryStore(await open_database(url), clock=clock, ranking=ranking or Ranking())
+
+
+async def open_database(url: str) -> Database:
+    """The database alone, once its schema is known to be this program's. Raises as `open_store`."""
     database = Database(url)
     try:
         await require_current(database)
     except BaseException:
         await database.aclose()
         raise
-    return SqlEntryStore(database, clock=clock, ranking=ranking or Ranking())
+    return database
 
 
 class SqlEntryStore:

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from cache_service.store.base import ChangeKind, OnConflict, RefusedByPurge, Stored
 from cache_service.store.entry import NewEntry, Output, PurgePredicate, Similar, StoredVector
-from cache_service.store.sql import open_store
+from cache_service.store.hot import HotEntryStore, open_hot_store
+from cache_service.store.sql import SqlEntryStore, open_store
 from tests.fakes.databases import MakeDatabase
 from tests.fakes.entries import MODEL, digest, new_entry, output, stored_vector, unit
 
@@ -93,11 +94,15 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.url = self.make()
-        self.store = self.run(open_store(self.url, clock=lambda: 0.0))
+        self.store = self.run(self.open())
+        self.writer: SqlEntryStore = self.store
         self.model = Model()
         self.followed = 0
         self.index: set[int] = set()
         self.pictures = 0
+
+    async def open(self) -> SqlEntryStore:
+        return await open_store(self.url, clock=lambda: 0.0)
 
     def run(self, work: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -121,7 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         outputs = tuple(self.picture(shared) for _ in range(count))
         new = new_entry(name, outputs=outputs, began=max(0, self.model.number - behind), **members)
-        outcome = self.run(self.store.put(new, on_conflict))
+        outcome = self.run(self.writer.put(new, on_conflict))
         kept = self.model.entries.get(name)
         live = kept is not None and kept.live
         if live and on_conflict == "keep":
@@ -151,7 +156,7 @@ class StoreMachine(RuleBasedStateMachine):
     def purge(self, predicate: PurgePredicate) -> None:
         keys = [key for key, kept in self.model.entries.items() if kept.falls_under(predicate)]
         assert self.run(self.store.count(predicate)) == len(keys)
-        purged = self.run(self.store.purge(predicate))
+        purged = self.run(self.writer.purge(predicate))
         if not predicate.empty:
             self.model.number += max(1, len(keys))
             self.model.purges.append((self.model.number, predicate))
@@ -163,7 +168,7 @@ class StoreMachine(RuleBasedStateMachine):
     def expire(self, before: float, limit: int) -> None:
         old = [(k.new.expires_at, k.id, key) for key, k in self.model.entries.items() if k.new.expires_at is not None]
         keys = [key for at, _, key in sorted(old) if at < before][:limit]
-        expired = self.run(self.store.expire(before=before, limit=limit))
+        expired = self.run(self.writer.expire(before=before, limit=limit))
         count, orphaned = self.model.remove(keys)
         self.model.number += count
         assert (expired.count, expired.number, set(expired.orphaned_blobs)) == (count, self.model.number, orphaned)
@@ -171,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=NAMES)
     def quarantine(self, name: str) -> None:
         kept = self.model.entries.get(name)
-        count = self.run(self.store.quarantine([kept.id] if kept else []))
+        count = self.run(self.writer.quarantine([kept.id] if kept else []))
         assert count == (kept is not None and kept.live)
         if kept is not None:
             self.model.number += kept.live
@@ -180,7 +185,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.run(self.store.aclose())
-        self.store = self.run(open_store(self.url, clock=lambda: 0.0))
+        self.store = self.writer = self.run(self.open())
 
     @invariant()
     def every_entry_is_found_as_the_model_has_it(self) -> None:
@@ -210,8 +215,49 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.index == {row.entry_id for row in scanned} == expected
 
 
-def run_machine(make: MakeDatabase, *, examples: int) -> None:
-    machine = type("Machine", (StoreMachine,), {"make": staticmethod(make)})
+class HotStoreMachine(StoreMachine):
+    """The same with a hot tier in front, in which time stands still; now and then another node writes, and this one follows the feed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = self.run(open_store(self.url, clock=lambda: 0.0))
+
+    async def open(self) -> SqlEntryStore:
+        store = await open_hot_store(self.url, 2**20, clock=lambda: 0.0, monotonic=lambda: 0.0)
+        await store.follow()
+        return store
+
+    def teardown(self) -> None:
+        self.run(self.other.aclose())
+        super().teardown()
+
+    @rule(elsewhere=st.booleans())
+    def from_now_on_writes_come_from(self, elsewhere: bool) -> None:
+        self.writer = self.other if elsewhere else self.store
+
+    @rule(name=NAMES, model=st.sampled_from([MODEL, OTHER]))
+    def a_vector_is_filed(self, name: str, model: str) -> None:
+        kept = self.model.entries.get(name)
+        if kept is not None and kept.live:
+            vector = stored_vector(0, 1, 0, model_id=model, version="2")
+            self.model.number += self.run(self.writer.set_vectors({kept.id: vector}))
+            kept.vectors = {**kept.vectors, model: vector}
+
+    @invariant()
+    def every_entry_is_found_as_the_model_has_it(self) -> None:
+        assert isinstance(self.store, HotEntryStore)
+        if self.writer is self.other:
+            self.run(self.store.follow())
+        for name in ("cat", "dog", "sun", "sea"):
+            held = self.run(self.store.find(digest(name), embedding_model=MODEL))
+            assert held == self.run(self.other.find(digest(name), embedding_model=MODEL))
+            if held is not None:
+                assert self.run(self.store.fetch([held.id], embedding_model=MODEL)) == {held.id: held}
+        super().every_entry_is_found_as_the_model_has_it()
+
+
+def run_machine(make: MakeDatabase, *, examples: int, base: type[StoreMachine] = StoreMachine) -> None:
+    machine = type("Machine", (base,), {"make": staticmethod(make)})
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -228,3 +274,8 @@ def test_sqlite_is_what_the_model_says(make_sqlite: MakeDatabase) -> None:
 def test_postgresql_is_what_the_model_says(make_postgresql: MakeDatabase) -> None:
     """The same on PostgreSQL."""
     run_machine(make_postgresql, examples=8)
+
+
+def test_a_store_with_a_hot_tier_is_what_the_model_says(make_sqlite: MakeDatabase) -> None:
+    """Whatever this node or another changes, nothing that is gone or was replaced is found in memory."""
+    run_machine(make_sqlite, examples=30, base=HotStoreMachine)
