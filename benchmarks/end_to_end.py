@@ -39,6 +39,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cache_service.answer import Caller, Served
+from cache_service.api import strict_json
 from cache_service.bootstrap import embedder, operations
 from cache_service.budget import Budgets
 from cache_service.budget import Limits as BudgetLimits
@@ -50,6 +51,7 @@ from cache_service.index.faiss import FaissIndex
 from cache_service.instrumentation.events import Event, UpstreamCalled
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.ledger import Ledger
+from cache_service.keying import Keying
 from cache_service.lifetime import Lifetimes
 from cache_service.providers import Provider, Providers
 from cache_service.responses import Responses
@@ -75,6 +77,7 @@ from cache_service.upstream.openai import Answer, CallFailed
 from cache_service.upstream.rate_limit import Limits
 from cache_service.upstream.retry import FaultKind
 from cache_service.verification.rules import RulesVerifier
+from cache_service.wire_bodies import WireBodies
 from tests.fakes.virtual_threads import ThreadedVirtualLoop, run_virtual_with_threads
 
 MODEL, SIZE, QUALITY = "gpt-image-2.5-flare", "1024x1024", "low"
@@ -313,14 +316,17 @@ async def service(
             now=clock.time,
         )  # fmt: skip
         flights: SingleFlight[Outcome] = SingleFlight()
+        primary = Provider("primary", upstream)
         cache = SemanticCache(
             operations=operations(catalog),
+            keying=Keying(primary, read=strict_json.loads, now=clock.time),
             store=store,
             semantic=SemanticTier(
                 embedder=minilm, index=index, store=store, verifier=RulesVerifier(), hook=events.append, candidates=5,
                 embed_timeout=10.0, verify_timeout=10.0,
             ),
-            providers=Providers(Provider("primary", upstream)), generator=generator, flights=flights, responses=Responses(blobs, catalog.usd),
+            providers=Providers(primary), generator=generator, flights=flights,
+            responses=Responses(blobs, catalog.usd, WireBodies(0, lambda entry: False)),
             hook=events.append, standing=Standing(Policy({"images": 0.01})), ledger=ledger, record=lambda hit: None,
             modes={}, threshold=0.92, generation_timeout=DEADLINE, now=clock.time, monotonic=clock.now,
         )  # fmt: skip

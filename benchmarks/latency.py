@@ -28,11 +28,15 @@ ASKED = "a photograph of a red cube on top of a blue sphere in a white room with
 
 
 class Service:
-    """A service on a free port, with the simulator answering at once. settings: more of them, in capitals."""
+    """A service on a free port, with the simulator answering at once. Its log goes to a file in the folder.
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self._folder = folder
+    core: that it must stay on. settings: more of them, in capitals.
+    """
+
+    def __init__(self, folder: Path, *, core: int | None = None, **settings: str) -> None:
+        self.folder = folder
         self._settings = settings
+        self._core = core
         self.port = self.pid = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -40,21 +44,24 @@ class Service:
         """Returns once it is ready."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CACHE_SERVICE_")}
         ours = {
-            "DATA_DIR": str(self._folder),
+            "DATA_DIR": str(self.folder),
             "PORT": "0",
             "SIMULATOR_LATENCY": "0",
             "MODELS_DIR": str(ROOT / "models"),
             "LOG_LEVEL": "error",
             **self._settings,
         }
-        command = [Path(sys.executable).with_name("cache-service"), "serve"]
-        process = subprocess.Popen(command, env=clean | {f"CACHE_SERVICE_{k}": v for k, v in ours.items()})
+        command = [sys.executable, "-m", "cache_service", "serve"]
+        pin = None if self._core is None else (lambda: os.sched_setaffinity(0, {self._core}))
+        with (self.folder / "log").open("ab") as output:
+            environment = clean | {f"CACHE_SERVICE_{k}": v for k, v in ours.items()}
+            process = subprocess.Popen(command, env=environment, stderr=output, preexec_fn=pin)
         self._process, self.pid, self.port = process, process.pid, 0
         while not self.port:
             if process.poll() is not None:
-                sys.exit("the service did not start")
+                sys.exit(f"the service did not start:\n{(self.folder / 'log').read_text()}")
             time.sleep(0.02)
-            self.port = _port(self._folder / "lock", process.pid)
+            self.port = _port(self.folder / "lock", process.pid)
 
     def stop(self) -> None:
         """Returns once it has ended."""
@@ -65,12 +72,14 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(prepare: Callable[[Path], None] | None = None) -> Iterator[Service]:
+def service(
+    prepare: Callable[[Path], None] | None = None, *, core: int | None = None, **settings: str
+) -> Iterator[Service]:
     """A service in a folder of its own, not started yet. prepare: puts something there first."""
     with tempfile.TemporaryDirectory() as folder:
         if prepare is not None:
             prepare(Path(folder))
-        running = Service(Path(folder))
+        running = Service(Path(folder), core=core, **settings)
         try:
             yield running
         finally:

@@ -358,6 +358,21 @@ class Settings(BaseModel):
         default=None, description="Where changes of alerts are posted, as Alertmanager would; nowhere if unset."
     )
 
+    hot_entry_bytes: int = Field(
+        default=32 * 2**20,
+        ge=0,
+        description="Memory for entries that were served lately, found without asking the database; 0 asks it each time.",
+    )
+    hot_body_bytes: int = Field(
+        default=64 * 2**20,
+        ge=0,
+        description="Memory for their bodies as they go out, so that a picture isn't read, checked and encoded again.",
+    )
+    hot_request_bytes: int = Field(
+        default=16 * 2**20,
+        ge=0,
+        description="Memory for requests that were asked lately and their keys, so that the same bytes aren't taken apart again.",
+    )
     max_body_bytes: int = Field(default=8 * 2**20, gt=0, description="A larger request body is refused with 413.")
     max_in_flight_requests: int = Field(
         default=2000, gt=0, description="Requests being answered at once; more are refused with 503."

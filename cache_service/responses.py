@@ -13,6 +13,7 @@ from cache_service.jobs.ledger import Price, tokens_of
 from cache_service.operations.base import Operation
 from cache_service.store.base import BlobStore
 from cache_service.store.entry import Entry, Output
+from cache_service.wire_bodies import Body, WireBodies
 
 JSON = "application/json"
 
@@ -28,15 +29,18 @@ _FORWARDED: Mapping[MissReason, Forwarded] = {
 class Responses:
     """Builds answers. Raises StoreCorrupt where a stored picture is missing or damaged."""
 
-    def __init__(self, blobs: BlobStore, price: Price) -> None:
+    def __init__(self, blobs: BlobStore, price: Price, bodies: WireBodies) -> None:
         self._blobs = blobs
         self._price = price
+        self._bodies = bodies
 
     async def hit(self, operation: Operation, decision: Hit | StaleHit, n: int) -> Served:
         """The first n outputs of a stored entry."""
         entry = decision.entry
-        outputs = entry.outputs[:n]
-        body = await self._render(operation, entry.envelope, outputs, {})
+        body = self._bodies.find(entry, n)
+        if body is None:
+            body = await self._body(operation, entry, n)
+            self._bodies.keep(entry, n, body)
         stale = isinstance(decision, StaleHit)
         report = Report(
             decision="stale-hit" if stale else "hit",
@@ -50,11 +54,16 @@ class Responses:
             ttl=-decision.staleness if isinstance(decision, StaleHit) else decision.ttl,
             detail=decision.allowed if isinstance(decision, StaleHit) else "",
             provider=str(entry.made.get("provider", "")),
-            saved_usd=self._usd(entry, outputs),
-            made={"model": entry.model, **entry.made},
-            tokens=_tokens(outputs),
+            saved_usd=body.saved_usd,
+            made=body.made,
+            tokens=body.tokens,
         )
-        return Served(200, body, JSON, report)
+        return Served(200, body.content, JSON, report)
+
+    async def _body(self, operation: Operation, entry: Entry, n: int) -> Body:
+        outputs = entry.outputs[:n]
+        content = await self._render(operation, entry.envelope, outputs, {})
+        return Body(content, self._usd(entry, outputs), _tokens(outputs), {"model": entry.model, **entry.made})
 
     async def produced(
         self,

@@ -7,16 +7,14 @@ answer. `decision.py` decides, `serving.py` answers.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from cache_service.answer import Caller, Result, Served, Trace
-from cache_service.cache_key.key import CacheKey
 from cache_service.decision import (
     Decision,
     Directives,
@@ -34,9 +32,10 @@ from cache_service.generation import Broke, Generator, Missing, NotUnderstood, O
 from cache_service.instrumentation.events import Hook, TierFailed
 from cache_service.jobs.ledger import Ledger
 from cache_service.joining import Joining
-from cache_service.operations.base import Asked, Operation
+from cache_service.keying import Keying
+from cache_service.operations.base import Operation
 from cache_service.providers import Providers
-from cache_service.question import Mode, Question, Steering, is_large, keyed
+from cache_service.question import Mode, Question, Steering
 from cache_service.responses import Responses
 from cache_service.semantic_tier import SemanticTier
 from cache_service.serving import Serving
@@ -47,20 +46,12 @@ from cache_service.streaming import Streaming
 
 log = logging.getLogger(__name__)
 
-Prepare: TypeAlias = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""(operation, body) → the body with presets made explicit. Raises InvalidRequest."""
-
-
-def as_sent(operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Prepares nothing."""
-    return body
-
 
 class SemanticCache:
     """Answers from what was generated before, and generates only what is missing.
 
     threshold: least cosine of a semantic hit; feedback (`standing`) may ask for more. modes: by operation, `on` where it isn't named.
-    prepare: makes presets explicit, before the key is formed. record: told of every answer that another prompt had made; used: of every entry
+    keying: takes requests apart. record: told of every answer that another prompt had made; used: of every entry
     that was served; trace: of every request, with its prompts. generation_timeout: seconds one request may wait in all.
     """
 
@@ -68,6 +59,7 @@ class SemanticCache:
         self,
         *,
         operations: Mapping[str, Operation],
+        keying: Keying,
         store: EntryStore,
         semantic: SemanticTier,
         providers: Providers,
@@ -81,7 +73,6 @@ class SemanticCache:
         modes: Mapping[str, Mode],
         threshold: float,
         generation_timeout: float,
-        prepare: Prepare = as_sent,
         used: Callable[[int], None] = lambda entry_id: None,
         trace: Callable[[Trace], None] = lambda trace: None,
         chain: Chain = PRIMARY_ALONE,
@@ -97,7 +88,7 @@ class SemanticCache:
         self._chain = chain
         self._hook = hook
         self._generation_timeout = generation_timeout
-        self._prepare = prepare
+        self._keying = keying
         self._now = now
         self._monotonic = monotonic
         self._steering = Steering(modes=modes, threshold=threshold, standing=standing, now=now)
@@ -122,7 +113,7 @@ class SemanticCache:
     async def get_or_generate(
         self,
         operation: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | bytes,
         *,
         caller: Caller,
         directives: Directives,
@@ -132,7 +123,7 @@ class SemanticCache:
     ) -> Result:
         """An answer from what is stored, else from the upstream; a larger priority goes first there, 0 is usual.
 
-        Raises RequestError for a request that can't be taken apart.
+        body: members, or JSON as it came. Raises RequestError for a request that can't be taken apart.
         """
         question = await self._ask(operation, body, caller, directives, tags, request_id, priority)  # 1 key
         if question.asked.stream:
@@ -198,7 +189,7 @@ class SemanticCache:
     async def _ask(
         self,
         operation: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | bytes,
         caller: Caller,
         directives: Directives,
         tags: frozenset[str],
@@ -212,11 +203,7 @@ class SemanticCache:
                 f"unknown operation {operation!r}; one of: {', '.join(self.operations)}", param="operation"
             )
         started = self._monotonic()
-
-        def form() -> tuple[Asked, CacheKey]:
-            return keyed(known, self._prepare(operation, body), caller.namespace, self._providers.primary)
-
-        asked, key = await asyncio.to_thread(form) if is_large(body) else form()
+        asked, key = await self._keying.key(known, body, caller.namespace)
         if self._steering.mode(operation) == "off":
             directives = replace(directives, exact_only=True)
         deadline = started + self._generation_timeout
@@ -231,13 +218,15 @@ class SemanticCache:
         """Step 2."""
         entry = None
         if not question.directives.no_cache:
+            started = self._monotonic()
             try:
-                with self._timed(question, "exact"):
-                    entry = await self._store.find(question.key.exact, embedding_model=self._semantic.embedding_model)
+                entry = await self._store.find(question.key.exact, embedding_model=self._semantic.embedding_model)
             except StoreError:
                 log.exception("the exact tier failed; going on without it")
                 self._hook(TierFailed(question.asked.operation, "exact"))
                 return Miss(MissReason.TIER_FAILED, "exact tier failed")
+            finally:
+                self._hook(question.took("exact", self._monotonic() - started))
         return decide_exact(entry, question.directives, self._now())
 
     async def _by_meaning(self, question: Question, exact: Miss) -> Decision:

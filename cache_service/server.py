@@ -6,10 +6,12 @@ Exit codes: 0 stopped as told; 1 could not start; 70 (EX_SOFTWARE) the storage f
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,12 +32,18 @@ BACKLOG = 2048
 FILES_OF_A_REQUEST = (
     5  # its connection, one to the upstream, the spool, a picture being written; and one that is refused
 )
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes has to let another one go on; Python's own 5 ms are what the loop may be late at most.
+
+A busy loop is a thread that computes too: whoever reads the database waits for it as often as rows change hands.
+"""
 KEEP_ALIVE = 75  # seconds an idle connection stays open; more than a proxy's usual 60
 
 
 def run(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     """Serves until told to stop; the process's exit code. read_settings: for a reload. Raises CacheServiceError where it can't start."""
     logs.configure(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, read_settings))
 
@@ -65,6 +73,7 @@ async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> i
             service,
             url,
         )
+        settle()
         watch = asyncio.create_task(_watch_storage(service, server))
         _reload_on_hangup(service)
         try:
@@ -72,6 +81,12 @@ async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> i
         finally:
             watch.cancel()
         return EXIT_STORAGE_FAILED if service.not_ready() else 0
+
+
+def settle() -> None:
+    """Takes what was loaded at the start out of the collector's way: it is there to stay, and looking at it holds up the loop."""
+    gc.collect()
+    gc.freeze()
 
 
 class _Server(uvicorn.Server):

@@ -43,7 +43,7 @@ class Cache(Protocol):
     async def get_or_generate(
         self,
         operation: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | bytes,
         *,
         caller: Caller,
         directives: Directives,
@@ -51,7 +51,7 @@ class Cache(Protocol):
         request_id: str = "",
         priority: int = 0,
     ) -> Result:
-        """An answer from what is stored, else from the upstream; a larger priority goes first there, 0 is usual. Raises RequestError for a request that can't be taken apart."""
+        """An answer from what is stored, else from the upstream; a larger priority goes first there, 0 is usual. body: members, or JSON as it came. Raises RequestError for a request that can't be taken apart."""
 
 
 @dataclass(slots=True)

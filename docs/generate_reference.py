@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from cache_service.config import CONFIG_VARIABLE, PREFIX, NamespaceBound, Settings
 from cache_service.config_upstreams import Alternative, LimitPool, OrganizationLimits
-from cache_service.instrumentation import alert_rules, gauges, prometheus
+from cache_service.instrumentation import alert_rules, gauges, hot, prometheus
 from cache_service.instrumentation.alerts import PROFILES
 
 sys.path.insert(0, str(Path(__file__).parent))  # as Python does itself where this file is run
@@ -87,6 +87,11 @@ def metrics_page() -> str:
         rows.append([full, kind.__name__.lower(), ", ".join(f"`{label}`" for label in labels), text])
     for name, (text, labels) in gauges.GAUGES.items():
         rows.append([f"`cache_service_{name}`", "gauge", ", ".join(f"`{label}`" for label in labels), text])
+    for name, text in hot.HOT.items():
+        counts = name not in ("hot_held", "hot_held_bytes")
+        rows.append(
+            [f"`cache_service_{name}{'_total' if counts else ''}`", "counter" if counts else "gauge", "`tier`", text]
+        )
     words = {
         "operation": prometheus.OPERATIONS,
         "decision": tuple(dict.fromkeys(decision for decision, _ in prometheus.DECISIONS)),
@@ -106,6 +111,7 @@ def metrics_page() -> str:
         "outcome (recovered)": prometheus.RECOVERED,
         "stage": prometheus.STAGES,
         "tier": prometheus.TIERS,
+        "tier (held in memory)": hot.TIERS,
         "cause": prometheus.CAUSES,
         "reason (of a cut)": prometheus.CUT,
     }

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -84,10 +84,20 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+async def read_json(request: Request) -> bytes:
+    """A body that says it is JSON, not looked into. Raises UnsupportedMediaType or BodyTooLarge."""
+    check_type(request, "application/json")
+    message = await request.receive()  # nearly always all of it; the framework's own way is a generator in a generator
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    body: bytes = message.get("body", b"")
+    more: bool = message.get("more_body", False)
+    return b"".join([body, *[piece async for piece in request.stream()]]) if more else body
+
+
 async def read_object(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises UnsupportedMediaType, BodyTooLarge or InvalidRequest."""
-    check_type(request, "application/json")
-    body = await request.body()
+    body = await read_json(request)
     if len(body) > LARGE_BODY:
         return await asyncio.to_thread(strict_json.loads, body)
     return strict_json.loads(body)
@@ -95,20 +105,22 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 def check_type(request: Request, *accepted: str) -> str:
     """The media type of the body, one of those. Raises UnsupportedMediaType."""
-    headers = request.headers
-    kinds = headers.getlist("content-type")
-    kind = kinds[0].partition(";")[0].strip().lower() if len(kinds) == 1 else ""
+    fields = request.scope["headers"]
+    kinds = [value for name, value in fields if name == b"content-type"]
+    kind = kinds[0].decode("latin-1").partition(";")[0].strip().lower() if len(kinds) == 1 else ""
     if kind not in accepted:
         raise UnsupportedMediaType(f"the body must be sent as Content-Type: {' or '.join(accepted)}")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in fields):
         raise UnsupportedMediaType("the body must be sent without Content-Encoding")
     return kind
 
 
 def steering_of(request: Request) -> tuple[Directives, frozenset[str]]:
     """How the request's headers steer the cache. Raises InvalidRequest."""
-    headers = request.headers
-    return parse_cache_control(headers.getlist("cache-control")), parse_tags(headers.getlist("cache-tag"))
+    fields = request.scope["headers"]
+    steering = [value.decode("latin-1") for name, value in fields if name == b"cache-control"]
+    tags = [value.decode("latin-1") for name, value in fields if name == b"cache-tag"]
+    return parse_cache_control(steering), parse_tags(tags)
 
 
 def to_response(result: Result, request: Request, *, simulated: bool) -> Response:

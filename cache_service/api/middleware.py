@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import secrets
 import time
 from typing import Final
 
@@ -230,4 +230,4 @@ def _request_id(scope: Scope) -> str:
     sent: list[bytes] = [value for name, value in scope["headers"] if name == b"x-request-id"]
     if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
         return sent[0].decode("ascii")
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()

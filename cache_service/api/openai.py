@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from cache_service.api import descriptions
 from cache_service.api.access import Access
-from cache_service.api.exchange import caller_of, exchange_of, read_object, steering_of, to_response
+from cache_service.api.exchange import caller_of, exchange_of, read_json, steering_of, to_response
 from cache_service.errors import NotFound
 from cache_service.service import Service
 from cache_service.upstream.base import Call
@@ -58,7 +58,7 @@ class OpenAIRoutes:
         return await self._pass_on(f"/models/{name.decode('ascii')}")
 
     async def _generate(self, operation: str, request: Request) -> Response:
-        body = await read_object(request)
+        body = await read_json(request)
         directives, tags = steering_of(request)
         result = await self._service.cache.get_or_generate(
             operation,

@@ -11,10 +11,10 @@ from typing import Any
 from cache_service.config import Settings
 from cache_service.errors import InvalidRequest
 from cache_service.jobs.batch_run import Estimate
+from cache_service.keying import Prepare
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
 from cache_service.operations.images import Images
-from cache_service.semantic_cache import Prepare
 from cache_service.upstream.catalog import load_catalog, load_offers, packaged_catalog
 from cache_service.upstream.cost import Catalog
 from cache_service.upstream.offers import Offers

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from cache_service.bootstrap.background import in_background
 from cache_service.bootstrap.batches import open_batches
 from cache_service.bootstrap.bookkeeping import Record, accounts, configured_keys, open_keys, open_ledger, open_record
-from cache_service.bootstrap.catalogs import Catalogs, load_catalogs, preparation
+from cache_service.bootstrap.catalogs import Catalogs, load_catalogs
+from cache_service.bootstrap.hot import Hot, open_hot
 from cache_service.bootstrap.providers import Upstreams, open_providers
 from cache_service.bootstrap.search import Search, open_search, semantic_tier
 from cache_service.bootstrap.storage import Storage, lifetimes, open_evictor, open_storage
@@ -44,6 +45,7 @@ from cache_service.store.spool import FileSpool
 log = logging.getLogger(__name__)
 
 POLL_KEYS = 0.5  # seconds; a key revoked on another node opens nothing within one second
+POLL_HOT = 0.4  # seconds; what the hot tier holds is good for one second after a look at the changes
 POLL = 1.0  # seconds within which another process's changes hold here
 SAVE_INDEX_EVERY = 300.0  # seconds
 MAINTAIN_EVERY = 60.0  # seconds
@@ -91,10 +93,12 @@ async def open_service(
         record = await open_record(settings, stack, store, hook)
         flights: SingleFlight[Outcome] = SingleFlight()
         semantic = await semantic_tier(settings, store, search, hook)
-        cache = _cache(settings, storage, catalogs, semantic, providers, generator, flights, record, ledger, hook)
+        hot = open_hot(settings, storage, catalogs, providers, telemetry)
+        cache = _cache(settings, storage, catalogs, semantic, providers, generator, flights, record, ledger, hook, hot)
         keys = await open_keys(settings, store, ledger)
         purger = _purger(settings, storage, search, catalogs, flights, record, hook)
         for work in (
+            storage.store.run(every=POLL_HOT),
             search.follower.run(poll=POLL, save_every=SAVE_INDEX_EVERY),
             maintain.run(
                 store,
@@ -186,15 +190,17 @@ def _cache(
     record: Record,
     ledger: Ledger,
     hook: Hook,
+    hot: Hot,
 ) -> SemanticCache:
     return SemanticCache(
         operations=catalogs.kinds,
+        keying=hot.keying,
         store=storage.store,
         semantic=semantic,
         providers=providers,
         generator=generator,
         flights=flights,
-        responses=Responses(storage.blobs, catalogs.catalog.usd),
+        responses=Responses(storage.blobs, catalogs.catalog.usd, hot.bodies),
         hook=hook,
         standing=record.standing,
         ledger=ledger,
@@ -203,7 +209,6 @@ def _cache(
         modes=_modes(settings),
         threshold=settings.threshold,
         generation_timeout=settings.upstream_timeout,
-        prepare=preparation(settings, catalogs.offers),
         used=record.uses.add,
         chain=Chain(tuple(Step(name) for name in settings.fallback), settings.fallback_stale),
         lesser=catalogs.offers.lesser,

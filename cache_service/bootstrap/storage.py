@@ -13,6 +13,7 @@ from cache_service.jobs.follow import Follower
 from cache_service.lifetime import Lifetimes
 from cache_service.store.blobs import FileBlobStore
 from cache_service.store.eviction import Bound, Bounds, ranking_for
+from cache_service.store.hot import HotEntryStore, open_hot_store
 from cache_service.store.migrations import migrate
 from cache_service.store.sql import SqlEntryStore, open_store
 
@@ -22,14 +23,19 @@ class Storage:
     """The data directory, whose lock this process has, and what lies in it."""
 
     data: DataDirectory
-    store: SqlEntryStore
+    store: HotEntryStore
     blobs: FileBlobStore
 
 
 async def open_storage(settings: Settings, stack: contextlib.AsyncExitStack, url: str | None) -> Storage:
     """Locks the data directory and opens what lies in it. url: where the service will answer, for the lock. Raises CacheServiceError."""
     data = hold(settings, stack, url)
-    store = await open_entry_store(settings, stack)
+    database = configured_database(settings)
+    await migrate(database)
+    store = await open_hot_store(
+        database, settings.hot_entry_bytes, ranking=ranking_for(settings.eviction, bounds(settings))
+    )
+    stack.push_async_callback(store.aclose)
     return Storage(data, store, await FileBlobStore.open(settings.data_dir / "blobs"))
 
 

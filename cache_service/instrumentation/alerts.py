@@ -103,6 +103,8 @@ class Alert:
 class Counts:
     """A hook that counts what alerts are about. Safe on one loop; `snapshot` copies."""
 
+    takes = (RequestServed, UpstreamCalled, StoreFailed)
+
     def __init__(self) -> None:
         self._counts = dict.fromkeys(("requests", "errors", "calls", "refused", "store_failures"), 0)
         self._misses: dict[tuple[str, str], list[int]] = {}

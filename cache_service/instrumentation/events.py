@@ -225,10 +225,15 @@ def ignore(event: Event) -> None:
 
 
 def to_all(*hooks: Hook) -> Hook:
-    """A hook that tells each of them."""
+    """A hook that tells each of them, but for those that say in `takes` which classes of events they take and don't name this one."""
+    listeners: dict[type, tuple[Hook, ...]] = {}
 
     def tell(event: Event) -> None:
-        for hook in hooks:
+        kind = type(event)
+        found = listeners.get(kind)
+        if found is None:
+            found = listeners[kind] = tuple(hook for hook in hooks if kind in getattr(hook, "takes", (kind,)))
+        for hook in found:
             hook(event)
 
     return tell

@@ -48,6 +48,8 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 class Gauges(Collector):
     """A collector, and a hook that counts what each pool made. clock: seconds, monotonic."""
 
+    takes = (UpstreamCalled,)
+
     def __init__(
         self,
         pools: Callable[[], Sequence[PoolUse]],

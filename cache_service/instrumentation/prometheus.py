@@ -184,6 +184,8 @@ class PrometheusMetrics:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._metrics: dict[str, Any] = {name: self._create(name) for name in METRICS}
+        self._series: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._steps: dict[tuple[str, str], Any] = {}
         self._key_names: set[tuple[str, str]] = set()
         self._models: set[str] = set()
         self._ending: set[str] = set()
@@ -223,14 +225,14 @@ class PrometheusMetrics:
     def __call__(self, event: Event) -> None:
         """Counts the event."""
         match event:
+            case StepTimed():  # the commonest first
+                self._step(event)
             case RequestServed():
                 self._request(event)
             case CandidateJudged():
                 self._candidate(event)
             case UpstreamCalled() | MaybePaidTwice() | ModelEnds():
                 self._of_upstream(event)
-            case StepTimed(operation, step, seconds):
-                self._of("step_duration_seconds", _operation(operation), _one(step, STEPS)).observe(seconds)
             case UsdSpent(operation, usd, saved, sure):
                 name = "saved_usd" if saved else "spent_usd" if sure else "maybe_spent_usd"
                 self._of(name, _operation(operation)).inc(max(0.0, usd))
@@ -246,6 +248,15 @@ class PrometheusMetrics:
                 self._of("connections_cut", _one(reason, CUT)).inc()
             case _:
                 assert_never(event)
+
+    def _step(self, event: StepTimed) -> None:
+        series = self._steps.get((event.operation, event.step))
+        if series is None:
+            operation, step = _operation(event.operation), _one(event.step, STEPS)
+            series = self._of("step_duration_seconds", operation, step)
+            if (operation, step) == (event.operation, event.step):  # what isn't known has no bound
+                self._steps[operation, step] = series
+        series.observe(event.seconds)
 
     def _request(self, event: RequestServed) -> None:
         operation = _operation(event.operation)
@@ -329,7 +340,11 @@ class PrometheusMetrics:
             self._of("upstream_concurrent_limit", pool, key).set(event.concurrent_limit)
 
     def _of(self, name: str, *labels: str) -> Any:
-        return self._metrics[name].labels(*labels)
+        """The series; remembered, because the library looks for it again under a lock. Their number is bounded, as labels are."""
+        series = self._series.get((name, labels))
+        if series is None:
+            series = self._series[name, labels] = self._metrics[name].labels(*labels)
+        return series
 
     def _key(self, pool: str, name: str) -> tuple[str, str]:
         if (pool, name) not in self._key_names:

@@ -35,6 +35,8 @@ Estimate: TypeAlias = Callable[[str, Mapping[str, Any], int], float | None]
 MOST_WAITING: Final = 10_000  # payments that wait for a store that fails; the oldest are given up
 MOST_KINDS: Final = 2_000  # rows of daily sums that wait to be written; names come from clients, so there is a bound
 _OTHER: Final = "other"
+_Row: TypeAlias = tuple[int, str, str, str, str, str, str, str]
+"""Day, answer, and the members of a `Kind`: every request adds to one, so it is no more than a tuple, and its sum a list."""
 _TEXTS: Final[Mapping[str, str]] = {
     "client": "the budget of this client for today is spent",
     "day": "today's budget is spent",
@@ -78,7 +80,7 @@ class Ledger:
         self._simulated = simulated
         self._now = now
         self._waiting: deque[Payment] = deque(maxlen=MOST_WAITING)
-        self._sums: dict[Daily, Sum] = {}
+        self._sums: dict[_Row, list[Any]] = {}
 
     def limit_clients(self, usd: Mapping[str, float]) -> None:
         """What clients with a key of their own may spend in a day, by name; it holds where the settings name the client too."""
@@ -101,7 +103,7 @@ class Ledger:
         self, bill: Bill, charge: Charge, usage: Mapping[str, Any] | None, made: Mapping[str, Any] | None = None
     ) -> Payment:
         """What the bill came to: by the upstream's usage, else by the estimate; as the first row under the bill's id."""
-        kind = _made(bill.kind, made)
+        kind = _as_made(bill.kind, made)
         usd = self.price(bill, usage, made) if usage else bill.estimate
         tokens_in, tokens_out = tokens_of(usage)
         return Payment(bill.id, self._now(), kind, charge, usd, not usage, bill.n, tokens_in, tokens_out)
@@ -110,7 +112,7 @@ class Ledger:
         """What that use costs: at the price of the model that made it, else of the one that was asked for."""
         if not usage:
             return None
-        usd = self._price(_made(bill.kind, made).model or None, usage)
+        usd = self._price(_as_made(bill.kind, made).model or None, usage)
         return usd if usd is not None else self._price(bill.kind.model or None, usage)
 
     def filed(self, bill: Bill, payment: Payment) -> None:
@@ -145,16 +147,21 @@ class Ledger:
 
     def answered(self, asked: Asked, client: str, report: Report, decision: str, group: str) -> None:
         """Adds one answered request to its day; waits for nothing."""
-        kind = _made(_kind(asked, client, group), report.made)
         by_meaning = report.kind == "semantic" or (report.matched_prompt is not None and not report.shadow)
         by_meaning = by_meaning and decision in ("hit", "stale-hit", "collapsed", "partial")
-        row = Daily(int(self._now() // DAY), kind, f"semantic-{decision}" if by_meaning else decision)
-        if row not in self._sums and len(self._sums) >= MOST_KINDS:
-            row = replace(row, kind=Kind(kind.operation, kind.client, _OTHER, _OTHER, _OTHER, kind.group))
-        unpriced = decision in ("hit", "stale-hit") and report.saved_usd is None
-        tokens_in, tokens_out = report.tokens
-        one = Sum(1, asked.n, tokens_in, tokens_out, report.saved_usd or 0.0, int(unpriced))
-        self._sums[row] = self._sums.get(row, Sum()) + one
+        answer = f"semantic-{decision}" if by_meaning else decision
+        row = (int(self._now() // DAY), answer, *_made(asked, client, group, report.made))
+        sums = self._sums.get(row)
+        if sums is None:
+            if len(self._sums) >= MOST_KINDS:
+                row = (*row[:4], _OTHER, _OTHER, _OTHER, group)
+            sums = self._sums.setdefault(row, [0, 0, 0, 0, 0.0, 0])
+        sums[0] += 1
+        sums[1] += asked.n
+        sums[2] += report.tokens[0]
+        sums[3] += report.tokens[1]
+        sums[4] += report.saved_usd or 0.0
+        sums[5] += decision in ("hit", "stale-hit") and report.saved_usd is None
 
     def budgets(self) -> list[Use]:
         """Every budget that is set, as it stands."""
@@ -174,10 +181,13 @@ class Ledger:
                 self._waiting.remove(payment)
         sums, self._sums = self._sums, {}
         try:
-            await self._store.add(sums)
+            await self._store.add(
+                {Daily(day, Kind(*kind), answer): Sum(*values) for (day, answer, *kind), values in sums.items()}
+            )
         except StoreError:
-            for row, value in sums.items():
-                self._sums[row] = self._sums.get(row, Sum()) + value
+            for row, values in sums.items():
+                since = self._sums.get(row, [0] * len(values))
+                self._sums[row] = [one + other for one, other in zip(values, since, strict=True)]
             raise
 
     async def run(self, *, every: float) -> None:
@@ -219,7 +229,20 @@ def _kind(asked: Asked, client: str, group: str) -> Kind:
     )
 
 
-def _made(kind: Kind, made: Mapping[str, Any] | None) -> Kind:
+def _made(asked: Asked, client: str, group: str, made: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
+    """What was made for a request, as far as that is known: the members of its `Kind`, in order."""
+    context = asked.context
+    return (
+        asked.operation,
+        client,
+        _word(made.get("model")) or asked.model or "",
+        _word(made.get("size")) or _word(context.get("size")),
+        _word(made.get("quality")) or _word(context.get("quality")),
+        group,
+    )
+
+
+def _as_made(kind: Kind, made: Mapping[str, Any] | None) -> Kind:
     """The same with what was really made in place of what was asked for, where that is known."""
     made = made or {}
     return replace(

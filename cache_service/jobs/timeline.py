@@ -40,6 +40,8 @@ class Span:
 class Timeline:
     """Spans of the last day. now: Unix seconds."""
 
+    takes = (RequestServed, UsdSpent)
+
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._spans: deque[Span] = deque(maxlen=SPANS)

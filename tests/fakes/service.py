@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from cache_service.answer import Caller, Report, Result, Served
+from cache_service.api import strict_json
 from cache_service.api.access import parse_client_keys
 from cache_service.api.app import create_app
 from cache_service.api.problems import details_of
@@ -92,7 +93,7 @@ class FakeCache:
     async def get_or_generate(
         self,
         operation: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | bytes,
         *,
         caller: Caller,
         directives: Directives,
@@ -100,6 +101,7 @@ class FakeCache:
         request_id: str = "",
         priority: int = 0,
     ) -> Result:
+        body = strict_json.loads(body) if isinstance(body, bytes) else body
         self.operations[operation].parse(body)
         self.asked.append(Asked(operation, body, caller, directives, tags, request_id, priority))
         return await self.answer(self.asked[-1])

@@ -16,6 +16,7 @@ import pytest_asyncio
 from PIL import Image
 
 from cache_service.answer import Caller, Failed, Result, Served
+from cache_service.api import strict_json
 from cache_service.budget import Budgets, Limits
 from cache_service.decision import Directives
 from cache_service.feedback import Policy, Standing
@@ -28,6 +29,7 @@ from cache_service.jobs.hit_log import HitLog
 from cache_service.jobs.ledger import Ledger
 from cache_service.jobs.purge import Purger
 from cache_service.jobs.use_log import UseLog
+from cache_service.keying import Keying
 from cache_service.lifetime import Lifetimes
 from cache_service.operations.base import Operation
 from cache_service.operations.chat import Chat
@@ -45,6 +47,7 @@ from cache_service.store.sql import SqlEntryStore, open_store
 from cache_service.upstream.base import Call
 from cache_service.verification.base import Analysis, Verifier
 from cache_service.verification.rules import RulesVerifier
+from cache_service.wire_bodies import WireBodies
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.upstream import FakeUpstream, Planned, planned
 
@@ -209,15 +212,17 @@ async def build(
     standing = Standing(Policy({"images": 0.01, "chat": 0.02}))
     keeper = FeedbackKeeper(store, hits, standing, hook=events.append, threshold=0.92, now=now)
     modes: dict[str, Mode] = {}
+    primary = Provider("primary", upstream)
     uses = UseLog(store, now=now)
     cache = SemanticCache(
         operations=operations,
+        keying=Keying(primary, read=strict_json.loads, most=2**20, now=now),
         store=store,
         semantic=semantic,
-        providers=Providers(Provider("primary", upstream), alternatives),
+        providers=Providers(primary, alternatives),
         generator=generator,
         flights=flights,
-        responses=Responses(blobs, price),
+        responses=Responses(blobs, price, WireBodies(0, lambda entry: False)),
         hook=events.append,
         standing=standing,
         ledger=ledger,

@@ -553,7 +553,7 @@ async def test_a_preset_is_the_same_request_as_its_parameters_and_is_never_forwa
         rest = {name: value for name, value in body.items() if name != "preset"}
         return {**meaning.get(preset, {}), **rest}
 
-    world.cache._prepare = prepare
+    world.cache._keying._prepare = prepare
     first = await world.served({"prompt": CUBE, "preset": "speed"})
     assert json.loads(world.upstream.calls[0].body or b"") == {"prompt": CUBE, "model": "m", "quality": "low"}
     explicit = await world.served({"prompt": CUBE, "model": "m", "quality": "low"})

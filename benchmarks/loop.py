@@ -1,0 +1,160 @@
+"""How late the event loop is while a service does everything at once: the longest that any request waits for another's work.
+
+What it shows: a real service in this process, asked in process (no sockets) 200 times a second: repeats, paraphrases, new prompts for chat
+and pictures, purges, and an eviction that never ends because more is stored than may be. A timer that should fire each millisecond says
+how late the loop was. Whatever the loop is late by beyond `--bar` is shown with what Python was doing (the stack of the loop's
+thread, taken by another one while it was late).
+What it doesn't: a machine with other work (then the kernel is late, not the loop: pin it with `taskset` and give it priority),
+a disk that stalls, a store of millions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import uvloop
+
+from cache_service.answer import Caller, Failed
+from cache_service.bootstrap import open_service
+from cache_service.config import Settings
+from cache_service.decision import Directives
+from cache_service.jobs.purge import PurgeRequest
+from cache_service.server import SWITCH_INTERVAL, settle
+from cache_service.service import Service
+
+ROOT = Path(__file__).resolve().parent.parent
+A_SECOND = 200
+BEAT = 0.001  # seconds
+THINGS = ("spade", "rake", "hose", "ladder", "lamp", "chair", "table", "clock", "bridge", "harbour", "violin", "teapot")
+WAYS = ("a photograph of a {} {} in a garden", "a photo of a {} {} in a garden", "in a garden, a photograph of a {} {}")
+COLOURS = ("red", "blue", "green", "yellow", "white", "black", "brown", "grey")
+
+
+class Watch:
+    """Notes how late a timer fires, and where the loop's thread was meanwhile."""
+
+    def __init__(self, bar: float) -> None:
+        self.late: list[float] = []
+        self.places: Counter[str] = Counter()
+        self._bar = bar
+        self._due = time.perf_counter()
+        self._ended = threading.Event()
+        self._thread = threading.get_ident()
+
+    async def beat(self) -> None:
+        """For ever."""
+        while True:
+            self._due = time.perf_counter() + BEAT
+            await asyncio.sleep(BEAT)
+            self.late.append(max(0.0, time.perf_counter() - self._due))
+
+    def look(self) -> None:
+        """In a thread of its own, until `end`."""
+        while not self._ended.wait(self._bar / 2):
+            if time.perf_counter() - self._due > self._bar:
+                frame = sys._current_frames().get(self._thread)  # noqa: SLF001  there is no other way to it
+                places = [
+                    f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in traceback.extract_stack(frame)
+                ]
+                self.places[" < ".join(reversed(places[-4:]))] += 1
+
+    def end(self) -> None:
+        """Stops looking."""
+        self._ended.set()
+
+
+def request(draw: random.Random) -> tuple[str, dict[str, object]]:
+    """Operation and body: of a few hundred scenes, so most were asked before, in these words or others."""
+    thing, colour = draw.choice(THINGS), draw.choice(COLOURS)
+    prompt = draw.choice(WAYS).format(colour, thing)
+    if draw.random() < 0.05:
+        prompt += f", number {draw.randrange(10**6)}"
+    if draw.random() < 0.5:
+        return "chat", {"model": "gpt-6-luna", "messages": [{"role": "user", "content": f"Describe {prompt}."}]}
+    return "images", {"model": "gpt-image-2", "size": "1024x1024", "prompt": prompt}
+
+
+async def traffic(service: Service, seconds: float) -> Counter[str]:
+    """Asks at a steady rate, whether or not the last ones were answered."""
+    draw, decisions = random.Random(1), Counter[str]()
+
+    async def ask() -> None:
+        operation, body = request(draw)
+        result = await service.cache.get_or_generate(operation, body, caller=Caller(), directives=Directives())
+        kind = "error" if isinstance(result, Failed) else result.report.kind or result.report.decision
+        decisions[kind] += 1
+
+    began, asked = time.perf_counter(), set()
+    for number in range(int(seconds * A_SECOND)):
+        await asyncio.sleep(max(0.0, began + number / A_SECOND - time.perf_counter()))
+        asked.add(asyncio.create_task(ask()))
+        if number % A_SECOND == A_SECOND - 1:
+            colour = draw.choice(COLOURS)
+            asked.add(asyncio.create_task(_purge(service, WAYS[0].format(colour, draw.choice(THINGS)), decisions)))
+    await asyncio.gather(*asked)
+    return decisions
+
+
+async def _purge(service: Service, prompt: str, decisions: Counter[str]) -> None:
+    await service.purger.purge(PurgeRequest(prompt=prompt))
+    decisions["purge"] += 1
+
+
+async def measure(options: argparse.Namespace) -> None:
+    """One service, warm; prints what was measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            data_dir=Path(folder), models_dir=ROOT / "models", simulator_latency=0.05, max_entries=options.entries,
+            verifier=options.verifier,
+        )  # fmt: skip
+        async with open_service(settings) as service:
+            await traffic(service, 3.0)
+            settle()
+            watch = Watch(options.bar / 1e3)
+            looking = threading.Thread(target=watch.look, daemon=True)
+            looking.start()
+            beating = asyncio.create_task(watch.beat())
+            decisions = await traffic(service, options.seconds)
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
+            watch.end()
+            looking.join()
+    late = [seconds * 1e3 for seconds in watch.late]
+    cuts = statistics.quantiles(late, n=1000)
+    print(
+        f"{options.seconds:g} s, {A_SECOND} requests a second, verifier {options.verifier}, at most {options.entries} entries"
+    )
+    print("answered by:", ", ".join(f"{name} {count}" for name, count in decisions.most_common()))
+    print(f"loop late by: p50 {cuts[499]:.2f}   p99 {cuts[989]:.2f}   p99.9 {cuts[998]:.2f}   most {max(late):.2f} ms")
+    over = sum(one > options.bar for one in late)
+    print(f"{'holds' if not over else 'FAILS'}  later than {options.bar:g} ms: {over} of {len(late)} times")
+    for place, count in watch.places.most_common(8):
+        print(f"  {count:4} {place}")
+
+
+def main() -> None:
+    """Measures with the interpreter set as the server sets it."""
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("--seconds", type=float, default=20.0)
+    arguments.add_argument("--bar", type=float, default=5.0, help="milliseconds")
+    arguments.add_argument("--entries", type=int, default=300, help="more than that are evicted")
+    arguments.add_argument("--verifier", choices=("rules", "learned"), default="rules")
+    options = arguments.parse_args()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    uvloop.run(measure(options))
+
+
+if __name__ == "__main__":
+    main()
