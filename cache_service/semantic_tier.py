@@ -19,8 +19,9 @@ from cache_service.verification.base import Analysis, Different, Open, Same, Uns
 
 log = logging.getLogger(__name__)
 
-READ_AT_ONCE = 4_000
-"""Characters of a prompt that is split into word pieces on the loop, within a millisecond."""
+AT_ONCE, SCREENED_AT_ONCE = 400, 2
+"""Characters of a prompt, and stored prompts no longer than that, which the loop analyses and compares itself: 1.5 ms at most and mostly a
+tenth, as much as a thread costs. Also how long a prompt is split into word pieces there."""
 
 READ_AT_MOST = 2
 """Candidates of one prompt that the verifier's dear stages (a cross-encoder, 4 to 8 ms each) look at."""
@@ -76,11 +77,10 @@ class SemanticTier:
         """
         try:
             async with asyncio.timeout(self._embed_timeout):
-                at_once = len(prompt) <= READ_AT_ONCE
-                read = self._embedder.read
+                read, at_once = self._embedder.read, len(prompt) <= AT_ONCE
                 reading = read(prompt) if at_once else await asyncio.to_thread(read, prompt)
                 (embedding,), analysis = await asyncio.gather(
-                    self._embedder.embed([reading]), self._analysed(prompt, reading, operation)
+                    self._embedder.embed([reading]), self._analysed(prompt, reading, operation, at_once=at_once)
                 )
         except (EmbeddingError, TimeoutError):
             log.exception("a prompt could not be embedded; it is found exactly only")
@@ -88,8 +88,10 @@ class SemanticTier:
             return None
         return None if analysis is None else Meaning(embedding, analysis)
 
-    async def _analysed(self, prompt: str, reading: Reading, operation: str) -> Analysis | None:
+    async def _analysed(self, prompt: str, reading: Reading, operation: str, *, at_once: bool) -> Analysis | None:
         try:
+            if at_once:
+                return self._verifier.analyse(prompt, reading)
             return await asyncio.to_thread(self._verifier.analyse, prompt, reading)
         except Exception:  # fail closed, whatever a verifier does
             log.exception("a prompt could not be analysed; it is found exactly only")
@@ -180,9 +182,15 @@ class SemanticTier:
         if not compared:
             return []
         judging = Judging(self._verifier, asked, operation, self._monotonic)
+        analyses = [analysis for analysis, _ in compared]
+        started = self._monotonic()
         try:
-            work = asyncio.to_thread(judging.all, [analysis for analysis, _ in compared])
-            found = await asyncio.wait_for(work, self._verify_timeout)
+            settled = _is_short(asked, analyses) and judging.screen(analyses)
+            left = self._verify_timeout - (self._monotonic() - started)
+            if settled and left >= 0:
+                found = judging.found
+            else:
+                found = await asyncio.wait_for(asyncio.to_thread(judging.all, analyses), left)
         except TimeoutError:
             self._hook(TierFailed(operation, "verifier"))
             found = [(Unsure("the verifier was late"), self._verify_timeout)] * len(compared)
@@ -193,8 +201,13 @@ class SemanticTier:
         return [verdict for verdict, _ in found]
 
 
+def _is_short(asked: Analysis, stored: Sequence[Analysis | None]) -> bool:
+    texts = [asked.prompt, *(analysis.prompt for analysis in stored if analysis is not None)]
+    return len(stored) <= SCREENED_AT_ONCE and max(map(len, texts)) <= AT_ONCE
+
+
 class Judging:
-    """One prompt against several others, in a thread: cheap stages for all of them, the dear ones for the likeliest few.
+    """One prompt against several others: cheap stages for all of them, the dear ones for the likeliest few.
 
     failures: how often the verifier raised. A candidate whose verification fails is unsure; the others go on.
     """
@@ -205,22 +218,32 @@ class Judging:
         self._asked = asked
         self._operation = operation
         self._monotonic = monotonic
+        self._said: list[tuple[Verdict | Open, float]] = []
+
+    @property
+    def found(self) -> list[tuple[Verdict, float]]:
+        """A verdict and the seconds it took for each, up to the first that is the same without a model."""
+        return [(_unread(said), seconds) for said, seconds in self._said]
+
+    def screen(self, stored: Sequence[Analysis | None]) -> bool:
+        """The cheap stages; whether that settles it."""
+        for analysis in stored:
+            self._said.append(self._asking(self._verifier.screen, analysis))
+            if isinstance(self._said[-1][0], Same):
+                return True
+        return not any(isinstance(said, Open) for said, _ in self._said)
 
     def all(self, stored: Sequence[Analysis | None]) -> list[tuple[Verdict, float]]:
-        """A verdict and the seconds it took for each, up to the first that is the same without a model."""
-        screened: list[tuple[Verdict | Open, float]] = []
-        for analysis in stored:
-            screened.append(self._asking(self._verifier.screen, analysis))
-            if isinstance(screened[-1][0], Same):
-                return [(_unread(said), seconds) for said, seconds in screened]
-        found = [(_unread(said), seconds) for said, seconds in screened]
-        doubtful = [(said.likely, -place) for place, (said, _) in enumerate(screened) if isinstance(said, Open)]
+        """What every stage says, the cheap ones only if they haven't been asked. In a thread."""
+        if not self._said and self.screen(stored):
+            return self.found
+        doubtful = [(said.likely, -place) for place, (said, _) in enumerate(self._said) if isinstance(said, Open)]
         for _, place in sorted(doubtful, reverse=True)[:READ_AT_MOST]:
             said, seconds = self._asking(self._verifier.verify, stored[-place])
-            found[-place] = _unread(said), found[-place][1] + seconds
+            self._said[-place] = said, self._said[-place][1] + seconds
             if isinstance(said, Same):
                 break
-        return found
+        return self.found
 
     def _asking(
         self, ask: Callable[[Analysis, Analysis, str], Verdict | Open], stored: Analysis | None
