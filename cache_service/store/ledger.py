@@ -7,7 +7,7 @@ never in a circle.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, astuple
+from dataclasses import astuple, fields
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -21,6 +21,8 @@ DAY: Final = 86400.0  # seconds
 
 CHARGES: Final = ("paid", "not-stored", "maybe-paid")
 SIMULATOR: Final = "simulator"
+_PAYMENT: Final = tuple(field.name for field in fields(Payment) if field.name != "kind")
+_KIND: Final = tuple(field.name for field in fields(Kind))
 _SUMS: Final = ("count", "outputs", "tokens_in", "tokens_out", "usd", "unpriced")
 _INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -109,16 +111,16 @@ async def trim(connection: AsyncConnection, before: float) -> int:
 
 
 def _payment_values(payment: Payment) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(payment).items() if name != "kind"}
-    return values | _kind_values(payment.kind)
+    return {name: getattr(payment, name) for name in _PAYMENT} | _kind_values(payment.kind)
 
 
 def _daily_values(row: Daily, value: Sum) -> dict[str, Any]:
-    return {"day": row.day, "answer": row.answer, **_kind_values(row.kind), **asdict(value)}
+    sums = {name: getattr(value, name) for name in _SUMS}
+    return {"day": row.day, "answer": row.answer, **_kind_values(row.kind), **sums}
 
 
 def _kind_values(kind: Kind) -> dict[str, str]:
-    values = {name: _text(value) for name, value in asdict(kind).items()}
+    values = {name: _text(getattr(kind, name)) for name in _KIND}
     values["upstream_group"] = values.pop("group")
     return values
 
