@@ -396,7 +396,7 @@ class Settings(BaseModel):
         default=8, gt=0, description="Batches of one client that may run at once; more are refused with 429."
     )
     batch_concurrency: int = Field(
-        default=64,
+        default=256,
         gt=0,
         description="Items of all batches that are under way at once in one process. They wait behind what clients wait for.",
     )

@@ -37,8 +37,11 @@ def warm(
         typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Parameter for rows without it; repeatable."),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=1000, help="Requests at once; the limiter paces them anyway.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Requests at once; else as many as the service takes. The limiter paces them."
+        ),
+    ] = None,
     budget_usd: Annotated[float | None, typer.Option(min=0, help="Begin nothing that could cost more in all.")] = None,
     allow_unknown_price: Annotated[
         bool, typer.Option("--allow-unknown-price", help="With a budget, begin also what has no known price.")

@@ -354,3 +354,18 @@ def test_a_client_that_is_not_configured_is_an_error_that_names_those_that_are(c
         client_key(Settings(client_keys=KEYS), choice)
     with pytest.raises(ConfigurationError, match="there are: none"):
         client_key(Settings(), choice)
+
+
+async def test_a_service_that_wants_a_key_of_its_database_says_how_to_name_it() -> None:
+    """Before anything is asked for: no row fails for it."""
+    bench = make_bench(client_keys=["web:cs-secret"])
+    async with bench.client() as client:
+        with pytest.raises(ConfigurationError, match="--set client_keys=NAME:KEY"):
+            await asked_of(client, ["a fox"])
+    async with bench.client("cs-secret") as client:
+        assert (await asked_of(client, ["a fox"])).hits == 1
+
+
+async def test_without_a_number_as_many_rows_are_asked_at_once_as_the_service_takes() -> None:
+    service = Service()
+    assert (await warmed(service, ["a", "b", "c"], concurrency=None)).generated == 3
