@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cache_service.embedding.base import Embedding
+from cache_service.embedding.batching import embed_texts
 from cache_service.embedding.onnx import OnnxEngine, load_engine
 from cache_service.index.rows import Matrix
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 SHARD = 8192
-BATCH = 64
 
 ADJECTIVES = (
     "red", "blue", "green", "yellow", "black", "white", "wooden", "rusty", "glass", "tiny", "huge", "old", "shiny", "broken",
@@ -115,13 +116,12 @@ def prompts(data: Path, count: int) -> list[str]:
 
 
 def embed(engine: OnnxEngine, texts: Sequence[str]) -> Matrix:
-    """Sorted by length, since padding is the cost of a batch."""
-    readings = [engine.read(text) for text in texts]
-    order = sorted(range(len(texts)), key=lambda number: len(readings[number].ids))
+    """In passes as the service makes them."""
     made = np.empty((len(texts), engine.dimension), np.float32)
-    for start in range(0, len(order), BATCH):
-        batch = order[start : start + BATCH]
-        made[batch] = engine.forward([readings[number] for number in batch])
+    for row, outcome in enumerate(embed_texts(engine, texts)):
+        if not isinstance(outcome, Embedding):
+            raise outcome
+        made[row] = outcome.vector
     return made
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from cache_service.embedding import onnx, openvino
-from cache_service.embedding.batching import Engine
-from cache_service.embedding.packed import PASS_PIECES, Matrix
+from cache_service.embedding.batching import Engine, passes
+from cache_service.embedding.packed import Matrix
 from cache_service.embedding.sentence_transformer import SentenceTransformerEngine
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -53,15 +53,10 @@ def engines(threads: int, *, reference: bool) -> dict[str, Engine]:
 def embedded(engine: Engine, prompts: Sequence[str], *, batch: int = 0) -> Matrix:
     """Every prompt's vector: in passes of the embedder's size, or in batches of so many prompts."""
     readings = [engine.read(prompt) for prompt in prompts]
-    vectors, waiting, pieces = [], [], 0
-    for reading in readings:
-        full = len(waiting) == batch if batch else pieces + len(reading.ids) > PASS_PIECES
-        if waiting and full:
-            vectors.append(engine.forward(waiting))
-            waiting, pieces = [], 0
-        waiting.append(reading)
-        pieces += len(reading.ids)
-    return np.concatenate([*vectors, engine.forward(waiting)])
+    batches = (
+        [readings[start : start + batch] for start in range(0, len(readings), batch)] if batch else passes(readings)
+    )
+    return np.concatenate([engine.forward(one) for one in batches])
 
 
 def load_prompts(data: Path | None, many: int) -> list[str]:
@@ -140,9 +135,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of one pass; 0 takes the cores")
     parser.add_argument("--no-reference", action="store_true", help="without sentence-transformers, which needs torch")
     parser.add_argument("--data", type=Path, help="folder with image_prompts*.txt and *_pairs.jsonl.gz")
-    parser.add_argument(
-        "--compare", type=int, default=0, help="prompts whose vectors are compared, and pairs of each file"
-    )
+    parser.add_argument("--compare", type=int, default=0, help="prompts whose vectors are compared")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs of each file whose decisions are compared")
     parser.add_argument("--gate", type=float, default=0.92)
     options = parser.parse_args()
     print(
@@ -157,8 +151,8 @@ def main() -> None:
         for name, engine in made.items():
             cosines = (embedded(engine, prompts[: options.compare]) * truth).sum(1)
             print(f"cosine to {REFERENCE} on {len(truth)} prompts, {name:<22} least {cosines.min():.6f}")
-        if options.data is not None:
-            compare_decisions(made, options.data, options.gate, options.compare)
+    if options.pairs and options.data is not None and REFERENCE in made:
+        compare_decisions(made, options.data, options.gate, options.pairs)
 
 
 if __name__ == "__main__":

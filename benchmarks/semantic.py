@@ -21,12 +21,9 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from latency import Client, Service
+from latency import Client, Service, engine_in_force
 
-from cache_service.embedding import onnx, openvino
-from cache_service.embedding.base import Reading
-from cache_service.embedding.batching import BatchingEmbedder, Engine
-from cache_service.embedding.packed import PASS_PIECES
+from cache_service.embedding.batching import BatchingEmbedder, Engine, passes
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/v1/images/generations"
@@ -37,12 +34,6 @@ class Running(Service):
     """A service that ends with its block."""
 
     close = Service.stop
-
-
-def engine_in_force(threads: int) -> Engine:
-    """The engine that `embedder=auto` takes."""
-    load = openvino.load_engine if openvino.is_quickest(ROOT / "models") else onnx.load_engine
-    return load(ROOT / "models", threads=threads)
 
 
 def prompts(many: int) -> list[str]:
@@ -139,15 +130,10 @@ def bare_best(engine: Engine, asked: Sequence[str], seconds: float) -> float:
     """Prompts/s of the engine alone: every prompt tokenised, sorted by length, in full passes."""
     end, best = time.perf_counter() + seconds, 0.0
     while time.perf_counter() < end:
-        began, done = time.perf_counter(), 0
-        readings = sorted((engine.read(prompt) for prompt in asked), key=lambda reading: len(reading.ids))
-        waiting: list[Reading] = []
-        for reading in [*readings, None]:
-            if waiting and (reading is None or sum(len(one.ids) for one in [*waiting, reading]) > PASS_PIECES):
-                engine.forward(waiting)
-                done, waiting = done + len(waiting), []
-            waiting += [reading] if reading is not None else []
-        best = max(best, done / (time.perf_counter() - began))
+        began = time.perf_counter()
+        for one in passes(sorted(map(engine.read, asked), key=lambda reading: len(reading.ids))):
+            engine.forward(one)
+        best = max(best, len(asked) / (time.perf_counter() - began))
     return best
 
 

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -169,10 +169,29 @@ def read(engine: Engine, text: str | Reading) -> Reading | EmbeddingError:
         return error
 
 
-def embed_texts(engine: Engine, texts: Sequence[str]) -> list[Outcome]:
-    """One pass for each text: an embedding, or the error of that text alone."""
+def embed_texts(engine: Engine, texts: Iterable[str]) -> list[Outcome]:
+    """In passes as the embedder makes them: an embedding of each text, or the error of that text alone."""
     readings = [read(engine, text) for text in texts]
-    return [reading if isinstance(reading, EmbeddingError) else forward(engine, [reading])[0] for reading in readings]
+    outcomes = (
+        outcome
+        for one in passes(reading for reading in readings if isinstance(reading, Reading))
+        for outcome in forward(engine, one)
+    )
+    return [reading if isinstance(reading, EmbeddingError) else next(outcomes) for reading in readings]
+
+
+def passes(readings: Iterable[Reading]) -> Iterator[list[Reading]]:
+    """As many together as a pass has room for, in order."""
+    chosen: list[Reading] = []
+    pieces = 0
+    for reading in readings:
+        pieces += len(reading.ids)
+        if chosen and pieces > PASS_PIECES:
+            yield chosen
+            chosen, pieces = [], len(reading.ids)
+        chosen.append(reading)
+    if chosen:
+        yield chosen
 
 
 def forward(engine: Engine, readings: Sequence[Reading]) -> list[Outcome]:

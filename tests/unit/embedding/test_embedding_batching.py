@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache_service.embedding.base import Embedding, Reading
-from cache_service.embedding.batching import BatchingEmbedder
+from cache_service.embedding.batching import BatchingEmbedder, passes
 from cache_service.embedding.packed import PASS_PIECES, Matrix
 from cache_service.errors import EmbeddingError
 
@@ -103,6 +105,16 @@ async def test_a_pass_is_bounded_and_the_oldest_goes_first() -> None:
     assert [text for call in engine.calls[1:] for text in call] == order
     assert [len(call) for call in engine.calls[1:]] == [1, 1, 4, 2]
     await embedder.aclose()
+
+
+@given(lengths=st.lists(st.integers(2, PASS_PIECES), max_size=60))
+def test_every_text_is_in_one_pass_in_order_and_none_is_too_long(lengths: list[int]) -> None:
+    """And no pass could have taken the next text too."""
+    made = list(passes(Reading("", (0,) * length, (), (), None) for length in lengths))
+    sums = [sum(len(reading.ids) for reading in one) for one in made]
+    assert [len(reading.ids) for one in made for reading in one] == lengths
+    assert all(pieces <= PASS_PIECES for pieces in sums)
+    assert all(pieces + len(after[0].ids) > PASS_PIECES for pieces, after in zip(sums, made[1:], strict=False))
 
 
 async def test_a_text_that_was_read_is_not_read_again() -> None:
