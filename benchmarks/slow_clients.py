@@ -108,6 +108,8 @@ def main() -> None:
             among.append(_block(client, options.hits))
             bad.close()
             again += bad.again
+            p99s = percentiles(alone[-1])[2], percentiles(among[-1])[2]
+            print(f"p99 alone {p99s[0]:.2f}, among {p99s[1]:.2f} ms", flush=True)
     ratio = statistics.median(percentiles(b)[2] / percentiles(a)[2] for a, b in zip(alone, among, strict=True))
     for name, blocks in (("alone", alone), (f"among {options.connections}", among)):
         p50, p95, p99 = percentiles([seconds for block in blocks for seconds in block])

@@ -6,12 +6,14 @@ Exit codes: 0 stopped as told; 1 could not start; 70 (EX_SOFTWARE) the storage f
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import resource
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,13 +159,27 @@ def _reload_on_hangup(service: Service) -> None:
 
 
 async def _watch_storage(service: Service, server: _Server) -> None:
-    """Stops serving once nothing can be stored any more; what is in flight is still answered."""
+    """Stops serving once nothing can be stored any more, unless a new process couldn't either; what is in flight is still answered."""
     while True:
         await asyncio.sleep(1.0)
         if reasons := service.not_ready():
             log.critical("%s", "; ".join(reasons))
-            server.drain()
+            if await asyncio.to_thread(_is_read_only, service.settings.data_dir):
+                log.critical(
+                    "the file system is read-only: hits are served on, and nothing is stored until it is mended"
+                )
+            else:
+                server.drain()
             return
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Tried, not asked: a file system that turned read-only by an error may still say that it isn't."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return False
+    except OSError as error:
+        return error.errno == errno.EROFS
 
 
 def _most_connections(settings: Settings) -> int:
@@ -174,7 +190,7 @@ def _most_connections(settings: Settings) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     most = max(1, (soft - _open_files()) // FILES_OF_A_REQUEST)
-    if most < settings.max_connections:
+    if most < min(settings.max_connections, settings.max_in_flight_requests):
         log.warning("only %d connections at once: the process may open no more than %d files (ulimit -n)", most, soft)
     return min(most, settings.max_connections)
 

@@ -37,7 +37,7 @@ async def open_search(settings: Settings, stack: contextlib.AsyncExitStack, stor
     stack.push_async_callback(index.aclose)
     follower = Follower(store, index, embedding_model=embeddings.model_id)
     await follower.start(run_rebuilds=True)
-    stack.push_async_callback(follower.save)
+    stack.push_async_callback(follower.save_last)
     return Search(embeddings, index, follower)
 
 

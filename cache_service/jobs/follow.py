@@ -113,6 +113,13 @@ class Follower:
             await self._index.save()
             self._saved = position
 
+    async def save_last(self) -> None:
+        """As `save`, at the end of the process: where that fails, the next start rebuilds the index, and nothing else is lost."""
+        try:
+            await self.save()
+        except (StoreError, OSError):
+            log.exception("the index could not be saved; the next start rebuilds it")
+
     async def _apply(self, position: IndexPosition) -> None:
         while changes := await self._store.changes(after=position.number, limit=PAGE):
             changed = {change.entry_id for change in changes}

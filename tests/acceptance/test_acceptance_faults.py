@@ -7,8 +7,13 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from tests.acceptance.conftest import Server, run
 
@@ -36,6 +41,49 @@ def test_too_few_file_descriptors_pass(tmp_path: Path) -> None:
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (most, most))
     assert "stored" in ask(server, "a blue whale under a bridge")[1]
     assert server.stop() == 0
+
+
+def _broken_by_an_error(image: Path, folder: Path) -> Callable[[], None]:
+    """Mounts a file system there; what is returned makes it report an error and turn read-only. Skips where that can't be done."""
+    image.write_bytes(b"")
+    os.truncate(image, 64 * 2**20)
+    folder.mkdir()
+    made = subprocess.run(["mkfs.ext4", "-q", "-F", image], check=False)
+    mounted = made.returncode == 0 and subprocess.run(
+        ["mount", "-o", "loop,errors=remount-ro", image, folder], check=False, capture_output=True
+    ).returncode == 0  # fmt: skip
+    device = Path(f"/sys/dev/block/{os.major(folder.stat().st_dev)}:{os.minor(folder.stat().st_dev)}").resolve().name
+    trigger = Path(f"/sys/fs/ext4/{device}/trigger_fs_error")
+    if not mounted or not trigger.exists():
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+        pytest.skip("NOT TRIED: a file system that turns read-only; it needs root, loop devices and ext4")
+    return lambda: trigger.write_text("an error made by a test")  # type: ignore[return-value]
+
+
+def test_a_file_system_that_turns_read_only_stops_storing_and_nothing_else(tmp_path: Path) -> None:
+    """Hits are served, misses are generated and not stored, and `/readyz` says why; a restart couldn't store either, so it goes on."""
+    folder = tmp_path / "mounted"
+    break_it = _broken_by_an_error(tmp_path / "image", folder)
+    server = Server(folder)  # its log lies beside it
+    try:
+        server.start()
+        assert "stored" in ask(server, "a red fox in the snow")[1]
+        break_it()
+        status, told = ask(server, "a blue whale under a bridge")
+        assert (status, "not stored" in told) == (200, True)
+        with server.client() as client:
+            while (ready := client.get("/readyz")).status_code == 200:
+                time.sleep(0.05)  # another process: there is no clock of ours to move
+        assert "restart once the disk is well" in ready.text
+        while "the file system is read-only" not in server.log():
+            time.sleep(0.05)
+        assert "hit" in ask(server, "a red fox in the snow")[1]
+        assert ask(server, "an owl in a teapot")[0] == 200
+        assert server.stop() == 70
+    finally:
+        server.kill()
+        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_folder_copied_while_the_service_runs_starts_or_check_says_what_is_wrong(tmp_path: Path) -> None:
