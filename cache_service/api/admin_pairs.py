@@ -54,7 +54,11 @@ def _pair(row: Any, where: str, operations: Sequence[str]) -> Pair:
         raise InvalidRequest("a pair must be an object with a, b and same", param=where.rstrip("."))
     refuse_unknown(row, MEMBERS, where)
     for name in ("a", "b"):
-        if not isinstance(row.get(name), str | list) or not row[name]:
+        side = row.get(name)
+        messages = isinstance(side, list) and all(
+            isinstance(message, Mapping) and isinstance(message.get("role"), str) for message in side
+        )
+        if not side or not (messages or isinstance(side, str)):
             raise InvalidRequest(f"{name} must be a prompt, or a list of chat messages", param=where + name)
     if not isinstance(row.get("same"), bool):
         raise InvalidRequest("same must be true or false", param=f"{where}same")

@@ -56,9 +56,17 @@ _COUNT: Final[Json] = {"type": "integer", "minimum": 0}
 _NEXT: Final[Json] = {"type": ["integer", "null"], "description": "`before` of the next page."}
 
 
+_MESSAGE: Final[Json] = schemas.SCHEMAS["ChatRequest"]["properties"]["messages"]["items"]
 _SIDE: Final[Json] = {
-    "oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "object"}}],
-    "description": "A prompt, or chat messages.",
+    "oneOf": [
+        {"type": "string", "minLength": 1, "pattern": NO_NUL},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {**_MESSAGE, "properties": {"role": _MESSAGE["properties"]["role"]}},
+        },
+    ],
+    "description": "A prompt, or chat messages; of what the service would refuse the reason is `refused`.",
 }
 _LABELLED: Final[Json] = {
     "type": "object",

@@ -497,7 +497,7 @@ BAD_BODIES: dict[str, list[Any]] = {
     ],
     "/admin/thresholds/pairs": [
         {}, {"pairs": []}, {"pairs": {}}, {"pairs": ["a"]}, {"pairs": [{"a": "a", "b": "b"}]}, {"pairs": [PAIR] * 201},
-        {"pairs": [{**PAIR, "same": 1}]}, {"pairs": [{**PAIR, "a": ""}]}, {"pairs": [{**PAIR, "b": 5}]},
+        {"pairs": [{**PAIR, "same": 1}]}, {"pairs": [{**PAIR, "a": ""}]}, {"pairs": [{**PAIR, "b": 5}]}, {"pairs": [{**PAIR, "b": [["role"]]}]}, {"pairs": [{**PAIR, "a": [{"content": "a"}]}]},
         {"pairs": [{**PAIR, "operation": "video"}]}, {"pairs": [PAIR], "operation": []}, {"pairs": [{**PAIR, "c": 1}]},
     ],
 }  # fmt: skip
