@@ -9,35 +9,60 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import multiprocessing
 import resource
 import selectors
 import socket
 import statistics
 import sys
-import threading
 import time
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 
 from latency import STORED, Client, percentiles, service, timed
 
 PROMPT = {"model": "m", "prompt": STORED, "size": "1024x1024"}
 BAR = 2.0
+BODY = json.dumps(PROMPT).encode()
 HEAD = b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
 class Bad:
-    """Connections that want nothing but to be there, until closed; kept at `count`."""
+    """Connections that want nothing but to be there, kept at `count`, in a process of their own until it is closed."""
 
     def __init__(self, port: int, count: int) -> None:
-        self._port, self._count = port, count
-        self._over = threading.Event()
+        self._there, self._over = multiprocessing.Event(), multiprocessing.Event()
+        self._again = multiprocessing.Value("i", 0)
+        self._process = multiprocessing.Process(
+            target=_be_there, args=(port, count, self._there, self._over, self._again)
+        )
+        self._process.start()
+        self._there.wait()
+
+    def close(self) -> int:
+        """All of them go; how often one was cut off and came again."""
+        self._over.set()
+        self._process.join()
+        return int(self._again.value)
+
+
+def _be_there(port: int, count: int, there: Event, over: Event, again: Synchronized[int]) -> None:
+    connections = _Connections(port, count, over)
+    there.set()
+    connections.run()
+    again.value = connections.again
+
+
+class _Connections:
+    def __init__(self, port: int, count: int, over: Event) -> None:
+        self._port, self._over = port, over
         self._open: dict[socket.socket, bytes] = {}
         self._waiting = selectors.DefaultSelector()
         self.again = 0
         self._made = 0
         for _ in range(count):
             self._connect()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
 
     def _connect(self) -> None:
         kind, self._made = self._made % 4, self._made + 1
@@ -53,13 +78,14 @@ class Bad:
             one.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
             drip = b" "
         elif kind == 3:
-            one.sendall(b"GET /docs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 3)
+            one.sendall(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY))
         one.setblocking(False)
         self._open[one] = drip
         if kind != 3:  # who doesn't read isn't told that it was cut off before it drips
             self._waiting.register(one, selectors.EVENT_READ)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Until told that it is over."""
         while not self._over.wait(1.0):
             for one, drip in list(self._open.items()):
                 if drip:
@@ -76,13 +102,6 @@ class Bad:
             self._waiting.unregister(one)
         del self._open[one]
         one.close()
-
-    def close(self) -> None:
-        """All of them go."""
-        self._over.set()
-        self._thread.join()
-        for one in list(self._open):
-            self._close(one)
 
 
 def main() -> None:
@@ -104,10 +123,9 @@ def main() -> None:
         for _ in range(options.blocks):
             alone.append(_block(client, options.hits))
             bad = Bad(running.port, options.connections)
-            time.sleep(1.0)
+            time.sleep(2.0)
             among.append(_block(client, options.hits))
-            bad.close()
-            again += bad.again
+            again += bad.close()
             p99s = percentiles(alone[-1])[2], percentiles(among[-1])[2]
             print(f"p99 alone {p99s[0]:.2f}, among {p99s[1]:.2f} ms", flush=True)
     ratio = statistics.median(percentiles(b)[2] / percentiles(a)[2] for a, b in zip(alone, among, strict=True))

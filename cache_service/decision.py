@@ -156,11 +156,16 @@ def in_shadow(decision: Decision) -> Decision:
 def _fresh_enough(
     entry: Entry, kind: Kind, similarity: float, reason: str, directives: Directives, now: float
 ) -> Decision:
-    """Freshness by RFC 9111, section 4.2; an entry from the future (the clock went back) has age 0."""
+    """Freshness by RFC 9111, section 4.2. An entry from the future has age 0: the clock went back.
+
+    Such an entry is fresh for no longer than its lifetime before and after it was made: one of a far future would never expire.
+    """
     age = max(0.0, now - entry.created_at)
     if directives.max_age is not None and age > directives.max_age:
         return Miss(MissReason.TOO_OLD, f"{age:.0f} s old, asked for at most {directives.max_age:.0f} s", similarity)
     remaining = math.inf if entry.expires_at is None else entry.expires_at - now
+    if now < entry.created_at and entry.expires_at is not None:
+        remaining = (entry.expires_at - entry.created_at) - (entry.created_at - now)
     if remaining > 0 and remaining >= (directives.min_fresh or 0.0):
         return Hit(entry, kind, similarity, reason, age, None if remaining == math.inf else remaining)
     staleness = max(0.0, -remaining)

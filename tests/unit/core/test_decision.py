@@ -59,6 +59,13 @@ def test_a_clock_that_went_back_gives_age_zero() -> None:
     assert decision.age == 0
 
 
+@pytest.mark.parametrize(("now", "ttl"), [(100, 10), (95, 5), (91, 1), (90, None), (0, None), (105, 5), (110, None)])
+def test_what_a_clock_that_was_ahead_stored_is_not_immortal(now: float, ttl: float | None) -> None:
+    """It is fresh within its lifetime of when it was made, on either side, and never says more than its lifetime."""
+    decision = decide_exact(entry(created=100, expires=110), Directives(), now)
+    assert (decision.ttl if isinstance(decision, Hit) else None) == ttl
+
+
 VERDICT = st.sampled_from([Same("s"), Different("d"), Unsure("u")])
 JUDGED = st.lists(st.tuples(st.floats(0.8, 1.0), VERDICT, st.none() | st.floats(0, 100)), max_size=6)
 
