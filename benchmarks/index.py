@@ -64,7 +64,7 @@ def nearest(stored: Sequence[Matrix], asked: Matrix) -> list[list[float]]:
     for page in stored:
         cosines = np.concatenate([best, asked @ page.T], axis=1)
         best = -np.partition(-cosines, LIMIT - 1, axis=1)[:, :LIMIT]
-    return [sorted((cosine for cosine in row if cosine >= NEAR), reverse=True) for row in best.tolist()]
+    return [sorted((cosine for cosine in row if cosine >= NEAR + 1e-5), reverse=True) for row in best.tolist()]
 
 
 async def fill(index: FaissIndex, pages: Sequence[Matrix], each: int) -> tuple[list[float], list[float]]:

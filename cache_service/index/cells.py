@@ -31,7 +31,7 @@ Selector: TypeAlias = Any
 Lists: TypeAlias = Any
 """FAISS's inverted lists, of which its type stubs say too little."""
 
-PROBES = 16
+PROBES = 12
 """Cells looked into for neighbours ≥ NEAR; four times as many for farther ones down to FAR, all of them below."""
 
 NEAR, FAR = 0.9, 0.7
@@ -166,7 +166,7 @@ def train(sample: Matrix, count: int, *, go_on: Callable[[], bool]) -> Cells | N
 
 
 def return_memory() -> None:
-    """Gives the system back what training took: the allocator would keep a hundred MB at a million rows. Elsewhere than glibc, nothing."""
+    """Gives the system back what training and old lists took: the allocator would keep a hundred MB at a million rows (glibc only)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -184,7 +184,6 @@ class LargePartition:
         with self._work:
             if self._outgrown() and not self._closed:
                 self._make_anew(stored)
-                cells_of.return_memory()
             while self._cells is not None and self._to_move() and not self._closed:
                 self._move(stored, self._cells)
 
@@ -217,6 +216,7 @@ class LargePartition:
         with self._cells_lock:
             cells.take_packed(lists)
         self._since_packed = 0
+        cells_of.return_memory()
 
     def _make_anew(self, stored: MappedRows) -> None:
         """Cells around centroids of their own, filled, then put in place of those there are."""
@@ -243,6 +243,7 @@ class LargePartition:
         finally:
             with self._notes:
                 self._missed = None
+            cells_of.return_memory()
 
     def _trained(self, stored: MappedRows, rows: Rows) -> Cells | None:
         """New cells that hold the rows; None if nobody wants them any more."""

@@ -64,7 +64,7 @@ async def answers(index: FaissIndex | BruteForceIndex, asked: Matrix) -> list[li
 
 
 async def test_near_neighbours_are_found_in_a_partition_of_many_cells(tmp_path: Path) -> None:
-    """Of those ≥ 0.92 at least 999 in 1,000, though a search looks into 16 of 283 cells."""
+    """Of those ≥ 0.92 at least 999 in 1,000, though a search looks into 12 of 283 cells."""
     index, stored = await filled(tmp_path, 20_000)
     assert cells.centroids_for(20_000) > 10 * cells.PROBES
     asked = vectors(20_000)[::100]
