@@ -374,6 +374,12 @@ class Settings(BaseModel):
         description="Memory for requests that were asked lately and their keys, so that the same bytes aren't taken apart again.",
     )
     max_body_bytes: int = Field(default=8 * 2**20, gt=0, description="A larger request body is refused with 413.")
+    max_held_body_bytes: int = Field(
+        default=256 * 2**20,
+        gt=0,
+        description="Bytes of request bodies in memory at once; beyond that a body of more than 64 KiB is refused with 503. A body takes about "
+        "four times its bytes while it is read.",
+    )
     max_in_flight_requests: int = Field(
         default=2000, gt=0, description="Requests being answered at once; more are refused with 503."
     )

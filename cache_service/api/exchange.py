@@ -51,6 +51,7 @@ class Exchange:
 
     started: of `time.perf_counter`. operation: "" where the request isn't a generation or hasn't said which yet.
     role: of an operator. code: of the error that was answered, "" for none. fault: where in the code an internal error arose.
+    held: bytes of its body that are in memory.
     """
 
     request_id: str
@@ -61,6 +62,7 @@ class Exchange:
     role: Role | None = None
     code: str = ""
     fault: str = ""
+    held: int = 0
 
     def fail(self, error: Exception) -> None:
         """Notes the error that ended the request, and for one of our own making where it arose."""

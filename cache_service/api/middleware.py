@@ -2,7 +2,7 @@
 
 1. Exactly one `Host`, from the allow-list: else DNS rebinding lets a web page speak to loopback.
 2. A foreign `Origin` is refused: nobody's web page spends our money. `null` is foreign.
-3. Bounds: requests in flight and connections (503), bytes of a body (413, by `Content-Length` before a byte is read).
+3. Bounds: requests in flight and connections (503), bytes of a body (413, by `Content-Length` before a byte is read) and of all (503).
 4. A request id, security headers, one log line and one event; an unexpected error becomes a 500 that says nothing of itself.
 """
 
@@ -37,6 +37,8 @@ PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """Answered however many requests are in flight, and no reason to wait when draining."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+SMALL_BODY: Final = 64 * 1024
+"""Bytes of a body that is read however many large ones are in memory."""
 CLIENT_GONE: Final = 499  # nginx's word in logs; nobody receives it
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._-]{1,253})(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(rb"(https?)://([^/?#@\\]{1,260})")
@@ -64,6 +66,8 @@ class Edge:
         self._max_body = service.settings.max_body_bytes
         self._max_batch = service.settings.max_batch_bytes
         self._max_in_flight = service.settings.max_in_flight_requests
+        self._max_held = service.settings.max_held_body_bytes
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request from its first byte to its log line."""
@@ -81,7 +85,7 @@ class Edge:
                 self._enter(exchange, scope)
             most = self._max_batch if scope["path"] == BATCHES else self._max_body
             _refuse_large(scope, most)
-            await self._app(scope, _bounded(receive, most), answer)
+            await self._app(scope, self._bounded(receive, most, exchange), answer)
         except CacheServiceError as error:
             exchange.fail(error)
             await self._fail(error, exchange, scope, receive, answer)
@@ -92,6 +96,7 @@ class Edge:
             await self._fail(CacheServiceError(), exchange, scope, receive, answer)
         finally:
             self._service.in_flight.discard(exchange)
+            self._held -= exchange.held
             self._account(scope, exchange, answer)
 
     def _refuse_foreign(self, scope: Scope) -> None:
@@ -113,6 +118,22 @@ class Edge:
         if len(self._service.in_flight) >= self._max_in_flight or CROWDED in scope.get("extensions", ()):
             raise Overloaded
         self._service.in_flight.add(exchange)
+
+    def _bounded(self, receive: Receive, limit: int, exchange: Exchange) -> Receive:
+        """`receive`, which raises BodyTooLarge as soon as more than `limit` bytes have come, and Overloaded for too many of all requests."""
+
+        async def read() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and (more := len(message.get("body", b""))):
+                exchange.held += more
+                self._held += more
+                if exchange.held > limit:
+                    raise _too_large(limit)
+                if self._held > self._max_held and exchange.held > SMALL_BODY:
+                    raise Overloaded
+            return message
+
+        return read
 
     async def _fail(
         self, error: CacheServiceError, exchange: Exchange, scope: Scope, receive: Receive, answer: _Answer
@@ -193,22 +214,6 @@ def _refuse_large(scope: Scope, limit: int) -> None:
     for name, value in scope["headers"]:
         if name == b"content-length" and not (_DIGITS.fullmatch(value) and int(value) <= limit):
             raise _too_large(limit)
-
-
-def _bounded(receive: Receive, limit: int) -> Receive:
-    """`receive`, which raises BodyTooLarge as soon as more than `limit` bytes have come."""
-    received = 0
-
-    async def read() -> Message:
-        nonlocal received
-        message = await receive()
-        if message["type"] == "http.request":
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise _too_large(limit)
-        return message
-
-    return read
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -178,6 +178,30 @@ async def test_more_requests_than_may_be_in_flight_are_refused() -> None:
         assert (await client.post(IMAGES, json={"prompt": "a"})).status_code == 200
 
 
+async def test_large_bodies_cannot_fill_the_memory() -> None:
+    """Beyond a sum they are refused with 503 until others are done; small ones are read all the same."""
+    bench = make_bench(max_held_body_bytes=200_000)
+    gate, entered = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def wait(asked: Asked) -> Result:
+        entered.release()
+        await gate.wait()
+        return Served(200, BODY, "application/json", HIT)
+
+    bench.cache.answer = wait
+    large = {"prompt": "a", "user": "x" * 150_000}
+    async with bench.client() as client:
+        waiting = [asyncio.create_task(client.post(IMAGES, json=large))]
+        await entered.acquire()
+        refused = await client.post(IMAGES, json=large)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        waiting.append(asyncio.create_task(client.post(IMAGES, json={"prompt": "a"})))
+        await entered.acquire()
+        gate.set()
+        assert [(await task).status_code for task in waiting] == [200, 200]
+        assert (await client.post(IMAGES, json=large)).status_code == 200
+
+
 async def test_one_client_cannot_take_all_the_room() -> None:
     """Of its own requests only so many are answered at once; another client's go on, and its own again once one is done."""
     bench = make_bench(max_in_flight_per_client=2, client_keys="a:first,b:second")
