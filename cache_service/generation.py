@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,7 +34,7 @@ from cache_service.question import is_large
 from cache_service.single_flight import Generation
 from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool, SpoolFile
 from cache_service.store.entry import Entry, NewEntry, Output, Payment, SpoolHeader, StoredVector
-from cache_service.upstream.base import Call
+from cache_service.upstream.base import Call, Urgency
 
 log = logging.getLogger(__name__)
 
@@ -253,7 +254,7 @@ class Generator:
             "at": self._now(),
             "entry": draft_to_json(replace(draft, began=began)) | {"on_conflict": job.on_conflict},
         }
-        call = await asyncio.to_thread(_to_call, job)
+        call = await asyncio.to_thread(_to_call, job, None)
         body = (call.body or b"").decode("utf-8")
         return Missing(call.path, job.asked.model, draft.exact_key, body, orjson.dumps(header).decode("utf-8"))
 
@@ -327,7 +328,8 @@ class Generator:
     async def _call(self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None) -> Received:
         """Sends the request; the body gathers in the generation and the spool."""
         # a long conversation takes a while to write
-        call = await asyncio.to_thread(_to_call, job) if is_large(job.asked.body) else _to_call(job)
+        to_call = partial(_to_call, job, generation.urgency)
+        call = await asyncio.to_thread(to_call) if is_large(job.asked.body) else to_call()
         async with job.provider.upstream.send(call) as reply:
             async for piece in reply.pieces:
                 generation.append(piece)
@@ -480,13 +482,14 @@ class Generator:
             log.exception("a spool file could not be removed; the next start looks at it again")
 
 
-def _to_call(job: Job) -> Call:
+def _to_call(job: Job, urgency: Urgency | None) -> Call:
     return job.provider.call(
         job.operation,
         job.asked,
         n=job.n,
         deadline=job.deadline,
         priority=job.priority,
+        urgency=urgency,
         impatient=job.impatient,
     )
 

@@ -65,14 +65,14 @@ class Joining:
         """
         joins = not question.directives.no_cache
         if joins and isinstance(decision, Miss) and (running := self.running(question)):
-            running.tags |= question.tags
+            _join(running, question)
             return running, False
         await self._semantic.understand(question)
         job, generation = self._prepare(question, decision, failures, impatient=impatient)
         if joins:
             equal = await self._verified_equal(question) if isinstance(decision, Miss) else None
             if running := self._flights.find(generation.draft.exact_key) or equal:
-                running.tags |= question.tags
+                _join(running, question)
                 return running, False
         self._flights.launch(
             generation,
@@ -179,7 +179,15 @@ class Joining:
             impatient,
         )
         analysis = meaning.analysis if meaning is not None else None
-        return job, Generation(draft, n=question.asked.n, analysis=analysis, attempt=failures)
+        return job, Generation(
+            draft, n=question.asked.n, analysis=analysis, attempt=failures, priority=question.priority
+        )
+
+
+def _join(running: Generation[Outcome], question: Question) -> None:
+    """What the question brings to a generation that others began: its tags, and its turn at the upstream where that comes earlier."""
+    running.tags |= question.tags
+    running.urgency.raise_to(question.priority)
 
 
 def is_permanent(error: CacheServiceError) -> bool:

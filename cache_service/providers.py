@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from cache_service.operations.base import Asked, Operation
-from cache_service.upstream.base import Call, Upstream
+from cache_service.upstream.base import Call, Upstream, Urgency
 
 ANY_MODEL = "*"
 """In a map of models: what every model that isn't named is called there."""
@@ -33,6 +33,7 @@ class Provider:
         priority: int,
         impatient: bool = False,
         stream: bool = False,
+        urgency: Urgency | None = None,
     ) -> Call:
         """The call that a generation makes."""
         body = operation.forward(asked, prompt=asked.prompt, n=n)
@@ -48,6 +49,7 @@ class Provider:
             stream=stream,
             priority=priority,
             impatient=impatient,
+            urgency=urgency,
         )
 
 

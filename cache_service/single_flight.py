@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Generic, TypeVar
 
 from cache_service.store.entry import NewEntry, PurgePredicate
+from cache_service.upstream.base import Urgency
 from cache_service.verification.base import Analysis
 
 Outcome = TypeVar("Outcome")
@@ -24,11 +25,14 @@ class Generation(Generic[Outcome]):
     steps: seconds that its own steps took, by name.
     """
 
-    def __init__(self, draft: NewEntry, *, n: int, analysis: Analysis | None, attempt: int = 0) -> None:
+    def __init__(
+        self, draft: NewEntry, *, n: int, analysis: Analysis | None, attempt: int = 0, priority: int = 0
+    ) -> None:
         self.draft = draft
         self.n = n
         self.analysis = analysis
         self.attempt = attempt
+        self.urgency = Urgency(priority)  # the most urgent of those who wait
         self.tags = set(draft.tags)  # also of those who join
         self.steps: dict[str, float] = {}
         self._pieces: list[bytes] = []

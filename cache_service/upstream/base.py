@@ -8,8 +8,8 @@ Raised: `UpstreamRefused`, `UpstreamUnreachable`, `UpstreamTimeout`, `CapacityEx
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -23,6 +23,30 @@ class Cost:
     tokens: int = 0
 
 
+class Urgency:
+    """When a call's turn is: a larger priority goes first, 0 is usual. It may be raised while the call waits."""
+
+    def __init__(self, priority: int = 0) -> None:
+        self.priority = priority
+        self._listening: list[Callable[[], None]] = []
+
+    def raise_to(self, priority: int) -> None:
+        """Never lowers it."""
+        if priority > self.priority:
+            self.priority = priority
+            for raised in tuple(self._listening):
+                raised()
+
+    @contextmanager
+    def heard_by(self, raised: Callable[[], None]) -> Iterator[None]:
+        """Calls it each time the priority was raised, until the block ends."""
+        self._listening.append(raised)
+        try:
+            yield
+        finally:
+            self._listening.remove(raised)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request to the upstream.
@@ -31,7 +55,7 @@ class Call:
     cost: reserved before the call. deadline: on the monotonic clock, for queueing, all attempts and the answer.
     model: chooses the pools; None where the client named none. stream: hand out pieces as they arrive.
     priority: a larger one goes first, 0 is usual. impatient: another answer stands ready, so while the upstream is known to fail
-    the call isn't kept waiting for it.
+    the call isn't kept waiting for it. urgency: where it is given it counts instead of the priority, also when it is raised meanwhile.
     """
 
     path: str
@@ -43,6 +67,7 @@ class Call:
     method: Literal["GET", "POST"] = "POST"
     priority: int = 0
     impatient: bool = False
+    urgency: Urgency | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -200,7 +200,7 @@ class UpstreamCaller:
 
     async def _call_until_answered(self, call: Call, resources: AsyncExitStack) -> Reply:
         """The reply of the first attempt that succeeds. Raises the last fault where no attempt may follow it."""
-        place = self._queue.place(call.priority, call.deadline - LEAST_TIME)
+        place = self._queue.place(call.urgency or call.priority, call.deadline - LEAST_TIME)
         progress = _Progress(place, Wanted(call.cost, call.model, impatient=call.impatient))
         self._budget.called()
         self._remember(call.model)

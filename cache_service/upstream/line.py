@@ -97,6 +97,12 @@ class Line(Generic[Waiter]):
         if not self._kinds[waiter.kind]:
             del self._kinds[waiter.kind]
 
+    def raise_to(self, waiter: Waiter, priority: int) -> None:
+        """It stands where it would, had it come now with that priority."""
+        self.leave(waiter)
+        waiter.priority, waiter.left = priority, False
+        self.join(waiter)
+
     def __iter__(self) -> Iterator[Waiter]:
         """In the order of their turns; the one that was given last may leave meanwhile."""
         line = self._line

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from cache_service.errors import CapacityExceeded
-from cache_service.upstream.base import PoolUse
+from cache_service.upstream.base import PoolUse, Urgency
 from cache_service.upstream.concurrency import LONGEST_PAUSE
 from cache_service.upstream.key_pool import NOTHING_TOLD, AllOut, KeyPools, Later, PoolConfig, Ticket, Wanted
 from cache_service.upstream.limit_headers import Told
@@ -38,9 +38,14 @@ LOOK_AHEAD = 4
 class Place:
     """A call's place in the queue; kept when it has to queue again, so that it comes back to the head."""
 
-    priority: int
+    urgency: Urgency
     deadline: float
     number: int
+
+    @property
+    def priority(self) -> int:
+        """As it is now."""
+        return self.urgency.priority
 
 
 @dataclass(slots=True, eq=False)
@@ -75,9 +80,10 @@ class CapacityQueue:
         self._changed = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
 
-    def place(self, priority: int, deadline: float) -> Place:
-        """A place behind all of the same priority and deadline."""
-        return Place(priority, deadline, next(self._numbers))
+    def place(self, priority: int | Urgency, deadline: float) -> Place:
+        """A place behind all of the same priority and deadline; who raises its priority moves it forward."""
+        urgency = priority if isinstance(priority, Urgency) else Urgency(priority)
+        return Place(urgency, deadline, next(self._numbers))
 
     async def acquire(self, wanted: Wanted, place: Place, *, again: bool = False) -> Ticket:
         """Waits for capacity; the ticket must be given to `finish`, `fail` or `abandon`.
@@ -104,7 +110,8 @@ class CapacityQueue:
         if not waiter.granted.done():
             self._keep_pumping()
         try:
-            return await waiter.granted
+            with place.urgency.heard_by(lambda: self._move(waiter, place.priority)):
+                return await waiter.granted
         except asyncio.CancelledError:
             self._withdraw(waiter)
             raise
@@ -158,6 +165,11 @@ class CapacityQueue:
             self._pump.cancel()
             await asyncio.wait([self._pump])
             self._pump = None
+
+    def _move(self, waiter: _Waiter, priority: int) -> None:
+        if not waiter.left:
+            self._queue.raise_to(waiter, priority)
+            self._capacity_changed()
 
     def _refuse_if_hopeless(self, wanted: Wanted, place: Place, now: float) -> None:
         ahead = self._queue.ahead(self._queue.place_of(place.priority, place.deadline, wanted.cost))

@@ -544,6 +544,24 @@ async def test_a_priority_reaches_the_queue_of_the_upstream(world: World) -> Non
     assert [call.priority for call in world.upstream.calls] == [-10, 0]
 
 
+async def test_who_joins_a_generation_that_waits_behind_others_gives_it_his_own_turn(world: World) -> None:
+    """A batch began it; a person asks for the same."""
+    world.upstream.gate.clear()
+    batch = asyncio.create_task(world.served("a fox", priority=-10))
+    await world.sent(1)
+    (call,) = world.upstream.calls
+    assert call.urgency is not None
+    assert call.urgency.priority == -10
+    raised = asyncio.Event()
+    with call.urgency.heard_by(raised.set):
+        person = asyncio.create_task(world.served("a fox"))
+        await raised.wait()
+    assert call.urgency.priority == 0
+    world.upstream.gate.set()
+    assert (await person).report.decision == "collapsed"
+    assert (await batch).report.decision == "miss"
+
+
 async def test_a_preset_is_the_same_request_as_its_parameters_and_is_never_forwarded(world: World) -> None:
     """What it stands for is explicit before the key is formed."""
     meaning = {"speed": {"model": "m", "quality": "low"}}

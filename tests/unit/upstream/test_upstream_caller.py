@@ -19,7 +19,7 @@ from cache_service.errors import (
     UpstreamUnreachable,
 )
 from cache_service.instrumentation.events import Event, MaybePaidTwice, UpstreamCalled
-from cache_service.upstream.base import Call, Cost
+from cache_service.upstream.base import Call, Cost, Urgency
 from cache_service.upstream.caller import UpstreamCaller
 from cache_service.upstream.key_pool import KeyPools, NamedKey, PoolConfig, Wanted
 from cache_service.upstream.memory import CapacityQueue
@@ -527,6 +527,34 @@ async def test_calls_go_in_the_order_of_priority_deadline_and_arrival() -> None:
     ]  # fmt: skip
     await asyncio.gather(*waiting)
     assert order == ["urgent", "next", "late", "first", "second", "bulk"]  # there are too few to pass
+
+
+@virtual
+async def test_a_call_that_becomes_urgent_while_it_waits_goes_before_those_that_are_not() -> None:
+    """And never back: a smaller priority changes nothing."""
+    transport = in_order(Made())
+    upstream = caller(transport, pool("p", limits=Limits(images=60)))
+    order: list[str] = []
+    urgency = Urgency(-1)
+
+    async def go(name: str, **options: Any) -> None:
+        await body_of(upstream, image(**options))
+        order.append(name)
+
+    await body_of(upstream, image())
+    names = ("one", "two", "three")
+    waiting = [
+        *(asyncio.ensure_future(go(name, priority=-1, deadline=500.0)) for name in names),
+        asyncio.ensure_future(go("joined", priority=-1, urgency=urgency, deadline=500.0)),
+    ]
+    await asyncio.sleep(0.1)
+    urgency.raise_to(0)
+    urgency.raise_to(-5)
+    assert urgency.priority == 0
+    await asyncio.gather(*waiting)
+    assert order == ["joined", "one", "two", "three"]
+    urgency.raise_to(7)  # nobody waits any more
+    assert settled(upstream, transport)
 
 
 @virtual
