@@ -45,7 +45,9 @@ def engines(threads: int, *, reference: bool) -> dict[str, Engine]:
     made = {}
     for name, make in found.items():
         began = time.perf_counter()
-        made[name] = make()
+        made[name] = engine = make()
+        if isinstance(engine, openvino.OpenVinoEngine):
+            engine.warm()
         print(f"{name:<22} loaded in {time.perf_counter() - began:.2f} s")
     return made
 

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 import urllib.request
@@ -24,6 +25,7 @@ from pathlib import Path
 from latency import Client, Service, engine_in_force
 
 from cache_service.embedding.batching import BatchingEmbedder, Engine, passes
+from cache_service.server import SWITCH_INTERVAL
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = "/v1/images/generations"
@@ -201,6 +203,7 @@ def main() -> None:
         began = time.perf_counter()
         times = asyncio.run(many_clients(running.port, asked, options.clients, options.seconds))
         rate = len(times) / (time.perf_counter() - began)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     alone, longest = asyncio.run(embedder_alone(engine, asked, options.clients, options.seconds / 2))
     in_process = len(alone) / (options.seconds / 2)
     print(f"bare engine, sorted     {best:6.0f} prompts/s")
