@@ -29,11 +29,16 @@ class Token(str):
 
 
 _MAX_INTEGER: Final = 999_999_999_999_999  # RFC 8941, section 3.3.1
+_HITS: Final = frozenset({"hit", "stale-hit"})
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
 
 def render_cache_status(report: Report) -> str:
     """The value of `Cache-Status` for an answer that came about like that."""
+    plain = not (report.forwarded or report.stored or report.collapsed or report.fallback)
+    if plain and report.kind == "exact" and report.decision in _HITS and report.key:  # most answers of a busy service
+        ttl = "" if report.ttl is None else f" ttl={_whole_seconds(report.ttl)};"
+        return f'{CACHE_NAME}; hit; key={_item(to_ascii(report.key))};{ttl} detail="exact"'
     parameters: dict[str, Any] = {}
     if report.forwarded is None:
         if report.decision in ("hit", "stale-hit"):

@@ -22,6 +22,7 @@ from cache_service.errors import CacheServiceError, UnsupportedMediaType, Upstre
 from cache_service.instrumentation.faults import whereabouts
 from cache_service.store.records import Role
 
+JSON: Final = "application/json"
 SCOPE_KEY: Final = "cache_service.exchange"
 LARGE_BODY: Final = 64 * 1024  # bytes; parsing one takes a millisecond and more, so it is done in a thread
 _SANE_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
@@ -107,12 +108,16 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 def check_type(request: Request, *accepted: str) -> str:
     """The media type of the body, one of those. Raises UnsupportedMediaType."""
-    fields = request.scope["headers"]
-    kinds = [value for name, value in fields if name == b"content-type"]
+    kinds, encodings = [], []
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            kinds.append(value)
+        elif name == b"content-encoding":
+            encodings.append(value)
     kind = kinds[0].decode("latin-1").partition(";")[0].strip().lower() if len(kinds) == 1 else ""
     if kind not in accepted:
         raise UnsupportedMediaType(f"the body must be sent as Content-Type: {' or '.join(accepted)}")
-    if any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in fields):
+    if any(value.strip().lower() != b"identity" for value in encodings):
         raise UnsupportedMediaType("the body must be sent without Content-Encoding")
     return kind
 
@@ -134,13 +139,32 @@ def to_response(result: Result, request: Request, *, simulated: bool) -> Respons
             exchange.fail(error)
             response = render_error(error, request.scope["path"], report)
         case Served(pieces=None):
-            response = Response(result.body, result.status, headers_of(result), result.media_type)
+            quick = result.status == 200 and result.media_type == JSON
+            response = (
+                Whole(result) if quick else Response(result.body, result.status, headers_of(result), result.media_type)
+            )
         case Served(pieces=pieces):
             assert pieces is not None  # noqa: S101
             response = Streamed(pieces, exchange, result.status, headers_of(result), result.media_type)
     if simulated:
         response.headers["x-cache-service-upstream"] = "simulator"
     return response
+
+
+class Whole(Response):
+    """A 200 with JSON that is there, with the headers that `headers_of` gives."""
+
+    def __init__(self, served: Served) -> None:
+        """As the framework does it for any status and type, in a tenth of the steps."""
+        self.status_code = served.status
+        self.background = None
+        self.media_type = JSON
+        self.body = served.body
+        self.raw_headers = [
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers_of(served).items()),
+            (b"content-length", str(len(served.body)).encode("ascii")),
+            (b"content-type", JSON.encode("ascii")),
+        ]
 
 
 def headers_of(served: Served) -> dict[str, str]:

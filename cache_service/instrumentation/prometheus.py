@@ -191,6 +191,14 @@ class PrometheusMetrics:
         self._ending: set[str] = set()
         self._metrics["build_info"].labels(version("cache-service"), platform.python_version()).set(1)
         self._start_at_zero()
+        self._exact = {
+            (operation, decision): (
+                self._of("requests", operation, decision, "exact"),
+                self._of("request_duration_seconds", operation, decision),
+            )
+            for operation in OPERATIONS
+            for decision in ("hit", "stale-hit")
+        }
 
     def render(self) -> tuple[bytes, str]:
         """Body and content type of `/metrics`."""
@@ -259,6 +267,12 @@ class PrometheusMetrics:
         series.observe(event.seconds)
 
     def _request(self, event: RequestServed) -> None:
+        exact = self._exact.get((event.operation, event.decision)) if event.kind == "exact" else None
+        if exact is not None:  # most of what a busy service answers
+            count, duration = exact
+            count.inc()
+            duration.observe(event.seconds)
+            return
         operation = _operation(event.operation)
         decision = _one(event.decision, _DECISION_WORDS)
         kind = event.kind if (decision, event.kind) in DECISIONS else ""

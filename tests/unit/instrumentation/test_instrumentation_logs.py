@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
 import sys
@@ -9,7 +11,7 @@ import sys
 import pytest
 
 from cache_service.errors import StoreError, UpstreamTimeout
-from cache_service.instrumentation.logs import ConsoleFormatter, JsonFormatter
+from cache_service.instrumentation.logs import MOST_LINES, ConsoleFormatter, JsonFormatter, LineHandler
 
 CANARY = "canary-prompt"
 
@@ -55,3 +57,71 @@ def test_a_json_line_is_one_line() -> None:
     for line in _lines(StoreError("two\nlines"))[:1]:
         assert "\n" not in line
         assert json.loads(line)["level"] == "error"
+
+
+class Written(io.StringIO):
+    """Says when something was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.written.set()
+        return super().write(text)
+
+
+def _handler() -> tuple[LineHandler, Written]:
+    stream = Written()
+    handler = LineHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler, stream
+
+
+def _record(message: str, level: int = logging.INFO) -> logging.LogRecord:
+    return logging.LogRecord("x", level, __file__, 1, message, (), None)
+
+
+def test_without_a_loop_a_line_is_written_at_once() -> None:
+    handler, stream = _handler()
+    handler.emit(_record("one"))
+    assert stream.getvalue() == "one\n"
+
+
+async def test_lines_of_a_busy_loop_are_written_together_and_in_order() -> None:
+    """A timer of the loop writes them."""
+    handler, stream = _handler()
+    for word in ("one", "two", "three"):
+        handler.emit(_record(word))
+    assert stream.getvalue() == ""
+    await stream.written.wait()
+    assert stream.getvalue() == "one\ntwo\nthree\n"
+
+
+async def test_a_warning_is_written_at_once_with_what_came_before_it() -> None:
+    handler, stream = _handler()
+    handler.emit(_record("one"))
+    handler.emit(_record("two", logging.WARNING))
+    assert stream.getvalue() == "one\ntwo\n"
+
+
+async def test_no_more_than_so_many_lines_wait() -> None:
+    handler, stream = _handler()
+    for number in range(MOST_LINES):
+        handler.emit(_record(str(number)))
+    assert stream.getvalue().count("\n") == MOST_LINES
+
+
+async def test_an_exit_loses_no_line() -> None:
+    """The interpreter flushes every handler."""
+    handler, stream = _handler()
+    handler.emit(_record("one"))
+    logging.shutdown([lambda: handler])
+    assert stream.getvalue() == "one\n"
+
+
+@pytest.mark.parametrize("fact", ["\ud800", 2**70])
+def test_a_fact_that_fast_json_refuses_is_told_all_the_same(fact: object) -> None:
+    record = _record("odd")
+    record.fact = fact
+    assert json.loads(JsonFormatter().format(record))["fact"] == fact
