@@ -29,6 +29,7 @@ import numpy.typing as npt
 from cache_service.embedding.base import Vector
 from cache_service.index import snapshot
 from cache_service.index.base import Candidate, IndexPosition
+from cache_service.index.cells import return_memory
 from cache_service.index.entries import EntryRows
 from cache_service.index.large_partition import LargePartition, best
 from cache_service.index.rows import PARTITION_BYTES, Labels, MappedRows, Matrix, Rows, cosines, similarities
@@ -185,7 +186,7 @@ class FaissIndex:
             self._small[key] = rows
         else:
             self._small.pop(key, None)
-            self._large[key] = LargePartition(_unpack(rows), self._dimension)
+            self._large[key] = LargePartition(rows, self._dimension)
             self._tend(self._large[key])
 
     def _take_out(self, key: int, row: int) -> None:
@@ -278,6 +279,7 @@ class FaissIndex:
         self._large = await asyncio.to_thread(_load_large, self._directory, self._dimension, large, loaded.cells)
         for each in self._large.values():
             self._tend(each)
+        await asyncio.to_thread(return_memory)
         self._position = loaded.position
         return True
 
@@ -320,7 +322,7 @@ def _load_large(
     made = {}
     for key, rows in groups.items():
         found = snapshot.read_cells(directory, cells[key], dimension) if key in cells else None
-        made[key] = LargePartition(_unpack(rows), dimension, found)
+        made[key] = LargePartition(rows, dimension, found)
     return made
 
 

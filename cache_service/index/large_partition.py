@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable
 from pathlib import Path
 
 import faiss
@@ -40,17 +39,17 @@ _NONE = np.empty(0, np.int64)
 class LargePartition:
     """The rows of one partition. `add`, `remove`, `rows`, `close` and `search_now` belong to the loop; `search` and `work` to threads.
 
-    cells: of a snapshot; they may hold rows that are gone and lack others.
+    rows: their numbers, uint32. cells: of a snapshot; they may hold rows that are gone and lack others.
     """
 
-    def __init__(self, rows: Iterable[int], dimension: int, cells: Cells | None = None) -> None:
+    def __init__(self, rows: bytes, dimension: int, cells: Cells | None = None) -> None:
         self.queued = False  # for who starts the worker
         self._dimension = dimension
         self._work = threading.Lock()
         self._cells_lock = threading.Lock()
         self._notes = threading.Lock()
         self._cells = cells
-        self._pending = array("I", rows)
+        self._pending = array("I", rows)  # of bytes it takes the machine's words
         self._removed: set[int] = set()
         self._moving: tuple[Rows, Rows] = _NONE, _NONE  # being put into the cells, being taken out
         self._selector: Selector | None = None
@@ -64,7 +63,7 @@ class LargePartition:
         if cells is not None:
             present, held = np.array(self._pending, np.int64), cells.rows()
             self._removed = set(np.setdiff1d(held, present).tolist())
-            self._pending = array("I", np.setdiff1d(present, held).tolist())
+            self._pending = array("I", np.setdiff1d(present, held).astype(np.uint32).tobytes())
             self._since_packed = self._size  # a file's lists have no room
 
     def __len__(self) -> int:
