@@ -132,8 +132,9 @@ def measure(folder: Path) -> bool:
         for named in PREVIEWS:
             body = json.dumps({**named, "dry_run": True}).encode()
             held &= line(f"purge, counted: {named}", [client.ask("/admin/purge", body) for _ in range(ROUNDS)])
-        like = f"/admin/entries?{urlencode({'similar_to': 'What about the amber bridge?', 'similarity': '0.3'})}"
-        held &= line("like a prompt", [client.ask(like) for _ in range(ROUNDS)])
+        for name, least in (("like a prompt", {}), ("loosely like a prompt", {"similarity": "0.5"})):
+            like = f"/admin/entries?{urlencode({'similar_to': 'What about the amber bridge?', **least})}"
+            held &= line(name, [client.ask(like) for _ in range(ROUNDS)])
         print(f"every page {'within' if held else 'NOT within'} {1000 * BAR:.0f} ms at the 95th percentile")
         return compare(server.url, token, bodies, list(pages(newest).values())) and held
     finally:

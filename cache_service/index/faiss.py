@@ -45,6 +45,9 @@ SLOW = 0.002
 NOT_ON_THE_LOOP = 100  # searches after a slow one that are done in a thread
 
 BLOCK = 16_384  # rows of one matrix product of `nearest`; 25 MB of MiniLM's
+MOSTLY = (
+    8  # where one of so many rows is wanted or more, all are multiplied where they lie: gathering those takes as long
+)
 MARGIN = 1e-5
 """How far a proposal's similarity may be from the exact one: float32 sums of 384 products differ by 1e-6 at most."""
 
@@ -144,10 +147,11 @@ class FaissIndex:
         return [Candidate(entry_id, -negated) for negated, entry_id in sorted(found)[:limit]]
 
     async def nearest(self, vector: Vector, *, limit: int, floor: float) -> list[Candidate]:
-        """A block at a time; of what changes meanwhile some is found and some isn't."""
+        """Large partitions propose as in a search; of all others every row is compared. Of what changes meanwhile some is found and some isn't."""
         vector = np.ascontiguousarray(vector, np.float32)
-        stored = self._rows
-        rows = await asyncio.to_thread(_scan_all, stored.vectors, np.flatnonzero(stored.live), vector, limit, floor)
+        stored, large, small = self._rows, list(self._large.values()), list(self._small.values())
+        rows = await asyncio.to_thread(_nearest, stored, large, small, vector, limit, floor)
+        rows = rows[rows < len(stored.live)]
         rows = rows[stored.live[rows]]
         exact = similarities(stored.vectors, rows, vector).tolist()
         found = zip(exact, stored.labels["entry_id"][rows].tolist(), strict=True)
@@ -328,6 +332,17 @@ def _load_large(
 
 def _scan(vectors: Matrix, rows: Rows, vector: Vector, limit: int, floor: float) -> Rows:
     return best(rows, cosines(vectors, rows, vector), limit, floor, MARGIN)[0]
+
+
+def _nearest(
+    stored: MappedRows, large: list[LargePartition], small: list[bytes], vector: Vector, limit: int, floor: float
+) -> Rows:
+    """The best rows of all partitions."""
+    found = [each.search(stored, vector, limit=limit, floor=floor, margin=MARGIN) for each in large]
+    rows = np.sort(np.frombuffer(b"".join(small), np.uint32).astype(np.int64))
+    scan = _scan_all if len(rows) * MOSTLY > len(stored.vectors) else _scan
+    found.append(scan(stored.vectors, rows, vector, limit, floor))
+    return _scan(stored.vectors, np.unique(np.concatenate(found)), vector, limit, floor)
 
 
 def _scan_all(vectors: Matrix, rows: Rows, vector: Vector, limit: int, floor: float) -> Rows:

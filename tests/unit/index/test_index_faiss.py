@@ -44,6 +44,27 @@ async def opened(folder: Path, small_partition: int = 2000) -> FaissIndex:
     return index
 
 
+@pytest.mark.parametrize("small_partition", [20, 110, 10_000])
+async def test_the_nearest_of_all_are_those_of_comparing_all(tmp_path: Path, small_partition: int) -> None:
+    """Whether they are in large partitions, in small ones, or in both."""
+    stored = vectors(5_000)
+    index, brute = await opened(tmp_path, small_partition), BruteForceIndex(DIMENSION)
+    random_ = seeded(1)
+    for entry_id, vector in enumerate(stored):
+        name = f"partition-{random_.randrange(50)}"
+        for each in (index, brute):
+            each.add(entry_id, name, vector)
+    for entry_id in range(0, 5_000, 7):
+        index.remove(entry_id)
+        brute.remove(entry_id)
+    await index.settle()
+    for floor in (0.92, 0.3):
+        for vector in stored[:20]:
+            wanted = await brute.nearest(vector, limit=40, floor=floor)
+            assert await index.nearest(vector, limit=40, floor=floor) == wanted
+    await index.aclose()
+
+
 async def test_no_hit_crosses_a_partition_in_100_000_lookups(tmp_path: Path) -> None:
     """50 partitions hold vectors of the very same clusters, small and large ones; each answer is of the partition asked."""
     stored = vectors(5_000)
