@@ -167,14 +167,16 @@ def keep(folders: DurableFolders, root: Path, digest: str, picture: bytes) -> No
     """Makes the file durable under its name, unless it is there already with as many bytes."""
     path = _path(root, digest)
     with wrapped("storing a picture"):
-        if _touched(path, len(picture)):
+        there = _touched(path, len(picture))
+        if there:
             folders.make(path.parent)
         else:
             _write_anew(folders, root, path, picture)
         try:
             sync_folder(path.parent)
         except OSError:
-            path.unlink(missing_ok=True)  # or it would be found again, and never be durable
+            if not there:  # one that was there may be another entry's, which was told that it is stored
+                path.unlink(missing_ok=True)  # or it would be found again, and never be durable
             raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import resource
@@ -111,6 +112,24 @@ async def test_a_picture_that_cannot_be_written_leaves_nothing_half_done(tmp_pat
     assert files(tmp_path) == []
     async with blobs.writing([b"x" * 2000]) as digests:
         assert await blobs.all() == digests
+
+
+async def test_a_failure_does_not_take_a_picture_that_another_entry_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same picture once more, and its folder can't be synced: the second store fails, the first stays what it was told to be."""
+    blobs = await FileBlobStore.open(tmp_path / "blobs")
+    async with blobs.writing([b"x" * 2000]) as (kept,):
+        pass
+
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("cache_service.store.blobs.sync_folder", fail)
+    with pytest.raises(StoreReadOnly):
+        async with blobs.writing([b"x" * 2000]):
+            pytest.fail("it was said to be stored")
+    assert await blobs.read(kept) == b"x" * 2000
 
 
 async def test_a_torn_spool_file_takes_nothing_more(tmp_path: Path) -> None:
