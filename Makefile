@@ -18,10 +18,10 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint format bench model migration lock clean
+.PHONY: help setup run test lint format bench bench-check model migration lock clean
 
 help: ## List these targets
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 setup: $(DEV_STAMP) $(MODEL_STAMP) ## Make .venv with everything in it, and the embedding model
 	@echo "Ready. Next: make run"
@@ -44,6 +44,9 @@ format: $(DEV_STAMP) ## Format the code, and mend what the linter can mend
 
 bench: $(DEV_STAMP) $(MODEL_STAMP) ## Measure, with percentiles: benchmarks/*.py, one after the other
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+bench-check: $(DEV_STAMP) $(MODEL_STAMP) ## Has anything become slower? Quick benchmarks' ratios against the baseline (ARGS=--update writes it)
+	@$(BIN)/python benchmarks/_check.py $(ARGS)
 
 model: $(RUN_STAMP) ## Make the embedding model for serving, and compare it with the original
 	@$(BIN)/python -m cache_service.embedding.export

@@ -198,7 +198,7 @@ def main() -> None:
             found["picture, first"] = ratio(loads["service, first"], loads["read, hash, encode, send"], bytes_)
         megabytes = memory(running.pid)
     if options.json:
-        print(orjson.dumps(found).decode())
+        print(orjson.dumps({"ratios": found}).decode())
         return
     print(
         f"{options.rounds} rounds of {options.seconds:g} s, server on core {SERVER}, client on core {CLIENT} of "

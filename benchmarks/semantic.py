@@ -177,6 +177,7 @@ def main() -> None:
         "--threads", type=int, default=0, help="of one pass, here and in the service; 0 takes the cores"
     )
     parser.add_argument("--verifier", default="rules", choices=("rules", "learned"))
+    parser.add_argument("--json", action="store_true", help="print the ratios as the last line")
     options = parser.parse_args()
     engine = engine_in_force(options.threads)
     print(
@@ -213,6 +214,9 @@ def main() -> None:
             f"p50 {p(found, 50):.1f} p99 {p(found, 99):.1f} ms, ratio {p(found, 99) / p(found, 50):.2f}"
         )
     print(f"the loop was held up for {longest * 1e3:.1f} ms at most while the embedder worked")
+    if options.json:
+        name = f"{options.clients} clients"
+        print(json.dumps({"ratios": {f"{name}, over HTTP": rate / best, f"{name}, in process": in_process / best}}))
 
 
 if __name__ == "__main__":
