@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit
 
+from _peers_servers import KEY
 from _peers_workload import Phase, answer
 
 TIMEOUT = 60.0  # seconds for one answer
@@ -92,8 +93,9 @@ class Connection:
     async def post(self, path: str, body: bytes) -> bytes:
         """The answer's body. Raises Refused for any status but 200."""
         self._writer.write(
-            b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sk-peers\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (path.encode(), len(body), body)
+            b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (path.encode(), KEY.encode(), len(body), body)
         )
         head = await self._reader.readuntil(b"\r\n\r\n")
         if b"chunked" in head.lower():

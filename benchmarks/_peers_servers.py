@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GATE = 0.92
+KEY = "sk-4f1c77ab90d25e3b8a6641f0c2d97e58"  # made up, as every server is asked with one
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def _litellm(_: Path, __: Path, scratch: Path, port: int, upstream: str) -> None
                 "litellm_params": {"model": "openai/peers-model", "api_base": upstream, "api_key": "sk-peers"},
             }
         ],
+        "general_settings": {"master_key": KEY},  # it refuses to start without
         "litellm_settings": {"cache": True, "cache_params": {"type": "local", "ttl": 86400}},
     }
     (scratch / "config.json").write_text(json.dumps(config))  # JSON is YAML
