@@ -38,6 +38,9 @@ POOL_TIMEOUT = 5.0
 COMMAND_TIMEOUT = 60.0
 """PostgreSQL: connections, and seconds to wait for a free one and for a statement."""
 
+ANSWER_WITHIN = 5.0
+"""Seconds that a request waits for a read of PostgreSQL. One that hangs fails it: what was asked is generated, as with a database that is gone."""
+
 ATTEMPTS = 5
 """How often a transaction is tried that lost a deadlock or a serialization conflict."""
 
@@ -90,6 +93,16 @@ class Database:
             if self.is_sqlite:
                 return await self._readers.run(partial(run_here, work))
             return await self._read_postgresql(work)
+
+    async def answer(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """As `read`, for someone who waits: fails where PostgreSQL takes more than `ANSWER_WITHIN`."""
+        if self.is_sqlite:
+            return await self.read(work)
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await self.read(work)
+        except TimeoutError:
+            raise StoreError(f"the database didn't answer within {ANSWER_WITHIN:g} s") from None
 
     async def look(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """As `read`, for operators and upkeep: `OPERATORS` at once, so that what is slow there takes no connection from a hit."""

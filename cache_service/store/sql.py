@@ -119,13 +119,13 @@ class SqlEntryStore:
 
     async def find(self, exact_key: str, *, embedding_model: str) -> Entry | None:
         """One statement."""
-        found = await self._database.read(lambda c: reading.by_key(c, exact_key, embedding_model))
+        found = await self._database.answer(lambda c: reading.by_key(c, exact_key, embedding_model))
         await self._quarantine_corrupt(found.corrupt)
         return next(iter(found.entries.values()), None)
 
     async def fetch(self, entry_ids: Collection[int], *, embedding_model: str) -> dict[int, Entry]:
         """One statement for each thousand ids."""
-        found = await self._database.read(lambda c: reading.by_ids(c, entry_ids, embedding_model))
+        found = await self._database.answer(lambda c: reading.by_ids(c, entry_ids, embedding_model))
         await self._quarantine_corrupt(found.corrupt)
         return found.entries
 
@@ -207,7 +207,7 @@ class SqlEntryStore:
 
     async def readable_blob(self, sha256: str, *, namespace: str, now: float) -> Output | None:
         """One statement."""
-        return await self._database.read(lambda c: reading.readable_blob(c, sha256, namespace, now))
+        return await self._database.answer(lambda c: reading.readable_blob(c, sha256, namespace, now))
 
     async def unreferenced(self, blobs: Collection[str]) -> set[str]:
         """One statement for each thousand digests."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -15,13 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.errors import StoreError, StoreReadOnly
+from cache_service.store import engine
 from cache_service.store.base import Stored
 from cache_service.store.blobs import FileBlobStore
 from cache_service.store.entry import PurgePredicate, SpoolHeader
 from cache_service.store.spool import FileSpool
-from cache_service.store.sql import open_store
+from cache_service.store.sql import open_database, open_store
 from tests.fakes.databases import MakeDatabase
 from tests.fakes.entries import MODEL, digest, new_entry, output
 from tests.fakes.storing import picture
@@ -39,6 +43,36 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_database_that_hangs_fails_a_look_up_in_time_and_is_asked_again(
+    make_postgresql: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it waits for a lock; for who asks that is the same as a server that is stopped."""
+    monkeypatch.setattr(engine, "ANSWER_WITHIN", 0.2)
+    url = make_postgresql()
+    store, other = await open_store(url), await open_database(url)
+    stored = await store.put(new_entry("there"), "append")
+    assert isinstance(stored, Stored)
+    locked, release = asyncio.Event(), asyncio.Event()
+
+    async def lock(connection: AsyncConnection) -> None:
+        await connection.execute(sa.text("LOCK TABLE entries IN ACCESS EXCLUSIVE MODE"))
+        locked.set()
+        await release.wait()
+
+    locking = asyncio.ensure_future(other.write(lock))
+    await locked.wait()
+    for _ in range(12):  # more than there are connections: none is lost
+        with pytest.raises(StoreError, match="didn't answer within"):
+            await store.find(digest("there"), embedding_model=MODEL)
+    with pytest.raises(StoreError, match="didn't answer within"):
+        await store.fetch([stored.entry.id], embedding_model=MODEL)
+    release.set()
+    await locking
+    assert await store.find(digest("there"), embedding_model=MODEL) is not None
+    await store.aclose()
+    await other.aclose()
 
 
 async def test_after_an_io_error_nothing_is_stored_until_a_restart(make_sqlite: MakeDatabase) -> None:
