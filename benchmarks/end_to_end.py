@@ -198,11 +198,14 @@ class TinyPictures(Simulator):
 
 
 class VirtualClock:
-    """The loop's time."""
+    """The time of the loop in which it is made, for every thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
         """Seconds since the run began."""
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     def time(self) -> float:
         """Unix seconds."""
@@ -282,7 +285,8 @@ async def service(
         await migrate(url)
         store = await open_store(url, clock=clock.time)
         stack.push_async_callback(store.aclose)
-        _time_stands_still_in(store)
+        _time_stands_still_in(store._database, "read", "write")  # noqa: SLF001  there is no other way to it
+        _time_stands_still_in(minilm, "embed")
         blobs = await FileBlobStore.open(folder / "blobs")
         index = FaissIndex(folder / "index", dimension=minilm.dimension)
         stack.push_async_callback(index.aclose)
@@ -334,19 +338,18 @@ async def service(
         await flights.drain(DEADLINE)
 
 
-def _time_stands_still_in(store: Any) -> None:
-    """SQLite's driver has threads that the loop doesn't know."""
-    database = store._database  # noqa: SLF001  there is no other way to it
-    for name in ("read", "write"):
-        work = getattr(database, name)
+def _time_stands_still_in(worker: Any, *names: str) -> None:
+    """While those methods run: they work in threads that the loop doesn't know."""
+    for name in names:
+        work = getattr(type(worker), name)
 
-        async def patient(what: Any, work: Any = work) -> Any:
+        async def patient(*what: Any, work: Any = work) -> Any:
             loop = asyncio.get_running_loop()
             assert isinstance(loop, ThreadedVirtualLoop)
             with loop.working():
-                return await work(what)
+                return await work(worker, *what)
 
-        setattr(database, name, patient)
+        setattr(worker, name, patient)
 
 
 @dataclass(frozen=True)

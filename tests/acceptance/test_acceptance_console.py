@@ -222,9 +222,9 @@ def test_another_threshold_says_what_it_would_change(page: Page) -> None:
 
 def test_labelled_pairs_show_true_and_false_hits_by_threshold(page: Page, service: Server, tmp_path: Path) -> None:
     """Those of a file, and a near miss that was judged on its page."""
-    with service.client(headers=service.admin) as client:
-        seen = client.get("/admin/requests", params={"decision": "miss"}).json()["requests"]
-    (near,) = [one["request_id"] for one in seen if one["prompt"] == OTHER]
+    with service.client() as client:
+        asked = {"prompt": "Three red foxes in the snow", "model": "gpt-image-2"}
+        near = client.post("/v1/images/generations", json=asked).raise_for_status().headers["x-request-id"]
     visit(page, f"requests/{near}")
     page.get_by_role("button", name="Rightly kept apart").click()
     page.get_by_role("link", name="threshold explorer").click()

@@ -45,13 +45,14 @@ class FakeEmbedder:
         """At once, without a thread."""
         if self._closed:
             raise EmbeddingError("the embedder is closed")
-        return [self._embed(text if isinstance(text, Reading) else self.read(text)) for text in texts]
+        return [self._embed(text) for text in texts]
 
     async def aclose(self) -> None:
         """Every later call fails."""
         self._closed = True
 
-    def _embed(self, reading: Reading) -> Embedding:
+    def _embed(self, text: str | Reading) -> Embedding:
+        reading = text if isinstance(text, Reading) else self.read(text)
         self.asked.append(reading.text)
         if reading.text in self.broken:
             raise EmbeddingError("the text can't be embedded")
