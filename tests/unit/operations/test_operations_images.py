@@ -208,3 +208,16 @@ def test_looking_at_pictures_in_many_threads_changes_no_warning_filter() -> None
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: is_whole(picture(), "image/png"), range(100)))
     assert warnings.filters == before
+
+
+def test_a_png_with_right_checksums_that_does_not_decode_is_not_whole() -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    def png(pixels: bytes) -> bytes:
+        head = (4).to_bytes(4, "big") * 2 + bytes((8, 0, 0, 0, 0))
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+    whole = zlib.compress(bytes(5 * 4))
+    assert is_whole(png(whole), "image/png")
+    assert not is_whole(png(bytes(20)), "image/png")
