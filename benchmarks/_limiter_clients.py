@@ -36,7 +36,7 @@ async def ours(setting: Setting) -> None:
         PoolConfig(f"pool-{n}", (NamedKey(f"key-{n}", key),), Limits(requests=setting["limit"]))
         for n, key in enumerate(setting["keys"])
     ]
-    transport = OpenAITransport(setting["base_url"], connections=100, max_answer_bytes=2**20)
+    transport = OpenAITransport(setting["base_url"], max_answer_bytes=2**20)
     caller = UpstreamCaller(transport, pools, group="benchmark")
     body = json.dumps({"model": MODEL, "messages": MESSAGES}).encode()
 

@@ -73,7 +73,6 @@ def open_caller(
     headers = {name: value.get_secret_value() for name, value in config.headers.items()}
     transport = OpenAITransport(
         config.base_url,
-        connections=sum(pool.max_in_flight for pool in pools),
         max_answer_bytes=max_answer_bytes,
         headers=headers,
     )

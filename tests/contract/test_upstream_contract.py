@@ -47,7 +47,7 @@ async def made(request: pytest.FixtureRequest) -> AsyncIterator[Made]:
             if request.param == "fake":
                 return FakeUpstream([planned])
             server = await stack.enter_async_context(scripted_server(_script(planned)))
-            transport = OpenAITransport(server.url, connections=8, max_answer_bytes=1_000_000)
+            transport = OpenAITransport(server.url, max_answer_bytes=1_000_000)
             pools = [PoolConfig("default", (NamedKey("key-1", SECRET),))]
             caller = UpstreamCaller(transport, pools, group="test", random=lambda: 0.0)
             stack.push_async_callback(caller.aclose)

@@ -36,7 +36,7 @@ class Told:
         self.simulator = simulator
         self.later = 0.0
         self.events: list[Event] = []
-        transport = OpenAITransport(url, connections=8, max_answer_bytes=20_000_000)
+        transport = OpenAITransport(url, max_answer_bytes=20_000_000)
         config = PoolConfig("pool", (NamedKey("key-1", "sk-1"),), limits, project=project)
         self.upstream = UpstreamCaller(transport, [config], group="simulator", hook=self.events.append)
         self.discovery = Discovery(

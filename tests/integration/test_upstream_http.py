@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 
 from cache_service.errors import ConfigurationError, UpstreamRefused, UpstreamTimeout, UpstreamUnreachable
@@ -35,7 +35,7 @@ async def calling(
 ) -> AsyncIterator[UpstreamCaller]:
     """A caller of that base URL; afterwards nothing may be left in flight."""
     named = tuple(NamedKey(f"key-{number}", secret) for number in range(1, keys + 1))
-    transport = OpenAITransport(url, connections=64, max_answer_bytes=most)
+    transport = OpenAITransport(url, max_answer_bytes=most)
     upstream = UpstreamCaller(transport, [PoolConfig("default", named)], group="test", random=lambda: 0.0, **options)
     try:
         yield upstream
@@ -133,7 +133,7 @@ async def test_nobody_listening_is_an_error_that_says_so() -> None:
     async with scripted_server(answer(GOOD)) as server:
         gone = server.url
     async with calling(gone) as upstream:
-        with pytest.raises(UpstreamUnreachable, match="ConnectError"):
+        with pytest.raises(UpstreamUnreachable, match="ConnectorError"):
             await body_of(upstream, image())
     async with calling("http://no-such-host.invalid/v1") as upstream:
         with pytest.raises(UpstreamUnreachable):
@@ -329,15 +329,16 @@ async def test_keys_are_masked_in_what_the_upstream_repeats() -> None:
 )  # fmt: skip
 def test_a_base_url_that_is_none_is_refused_at_the_start(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        OpenAITransport(url, connections=1, max_answer_bytes=1)
+        OpenAITransport(url, max_answer_bytes=1)
     assert "canary-8" not in str(refused.value)
 
 
 def test_every_error_of_the_driver_has_its_place_in_the_table() -> None:
-    """A new httpx may bring new ones."""
+    """A new aiohttp may bring new ones."""
 
     def leaves(error: type[Exception]) -> set[type[Exception]]:
         below = error.__subclasses__()
         return {error} if not below else set().union(*(leaves(one) for one in below))
 
-    assert leaves(httpx.RequestError) | {httpx.InvalidURL} == set(KIND_OF_ERROR)
+    without = {error for error in leaves(aiohttp.ClientError) if not KIND_OF_ERROR.keys() & set(error.__mro__)}
+    assert without == set()

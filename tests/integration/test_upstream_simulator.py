@@ -41,7 +41,7 @@ async def simulated(
         config = replace(config, pools=tuple(pools))
     config = replace(config, image_rate_headers=rate_headers)
     server = SimulatorServer(config)
-    transport = OpenAITransport(await server.start(), connections=64, max_answer_bytes=20_000_000)
+    transport = OpenAITransport(await server.start(), max_answer_bytes=20_000_000)
     default = (PoolConfig("default", (NamedKey("key-1", None),)),)
     upstream = UpstreamCaller(transport, tuple(configs) or default, group="simulator", random=lambda: 0.0)
     try:
