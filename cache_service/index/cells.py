@@ -4,7 +4,7 @@ Each row lies in the cell of the nearest of about 2 √n centroids (IVF), as 48 
 2024): 64 bytes a row with its number. A search looks into a few cells and estimates cosines there. An estimate is off by about
 1/√d (0.04 at 384 dimensions, measured), so a proposal is many times what is wanted, and every vector proposed is read.
 
-One thread at a time may change cells; searches must not run beside `add`, `remove` and `take_packed`.
+One thread at a time may change cells, one at a time search them; searches must not run beside `add`, `remove` and `take_packed`.
 
 Raised: `StoreError` by `write`.
 """
@@ -31,8 +31,12 @@ Selector: TypeAlias = Any
 Lists: TypeAlias = Any
 """FAISS's inverted lists, of which its type stubs say too little."""
 
-PROBES = 12
+LEAST, USUAL = 12, 24
 """Cells looked into for neighbours ≥ NEAR; four times as many for farther ones down to FAR, all of them below."""
+
+A_SEARCH, CHEAP, OF_A_CELL = 6500, 3000, 36
+"""What a search is worth, counted in codes (12 ns): large cells are fewer than usual up to the first number, small ones more up to the
+second; each cell costs the third besides."""
 
 NEAR, FAR = 0.9, 0.7
 SAMPLE = 40  # rows a centroid is trained on; FAISS wants 39
@@ -47,6 +51,12 @@ def centroids_for(rows: int) -> int:
     return max(1, round(2 * math.sqrt(rows)))
 
 
+def probes(rows: int, cells: int) -> int:
+    """How many of so many cells a search for near neighbours looks into, or all if they are fewer: all of 800 rows, 12 of 2,000 cells of a million."""
+    work = OF_A_CELL + rows // cells
+    return max(LEAST, min(USUAL, A_SEARCH // work), CHEAP // work)
+
+
 def error(dimension: int) -> float:
     """How far an estimate may be off for a row still to be found: more than two standard deviations."""
     return 2.5 / math.sqrt(dimension)
@@ -58,6 +68,8 @@ class Cells:
     def __init__(self, index: faiss.IndexIVFRaBitQ) -> None:
         self._index = index
         self._quantizer = faiss.downcast_index(index.quantizer)
+        self._options = faiss.IVFRaBitQSearchParameters()
+        self._options.qb = QUERY_BITS
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -94,18 +106,17 @@ class Cells:
 
     def propose(self, vector: Vector, wanted: int, floor: float, selector: Selector | None) -> tuple[Rows, Vector]:
         """Up to `wanted` rows with the largest estimates, largest first, and these."""
-        options = faiss.IVFRaBitQSearchParameters()
+        options = self._options
         options.nprobe = self._probes(floor)
-        options.qb = QUERY_BITS
-        if selector is not None:
-            options.sel = selector[0]
+        options.sel = None if selector is None else selector[0]
         scores, rows = self._index.search(vector[np.newaxis], wanted, params=options)
         count = wanted if rows[0][-1] >= 0 else int((rows[0] >= 0).sum())
         return rows[0][:count], scores[0][:count]
 
     def _probes(self, floor: float) -> int:
         cells = int(self._index.nlist)
-        return min(cells, PROBES if floor >= NEAR else 4 * PROBES if floor >= FAR else cells)
+        near = probes(len(self), cells)
+        return min(cells, near if floor >= NEAR else 4 * near if floor >= FAR else cells)
 
     def packed(self) -> Lists:
         """A copy of the lists with little room to spare: FAISS doubles a list that is full. May run beside searches."""

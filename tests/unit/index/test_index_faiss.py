@@ -24,11 +24,11 @@ from tests.fakes.index import BruteForceIndex
 DIMENSION = 32
 
 
-def vectors(count: int, seed: int = 0) -> rows.Matrix:
-    """Random unit vectors in clusters, so that many are above 0.92."""
+def vectors(count: int, seed: int = 0, *, together: int = 50, apart: float = 0.12) -> rows.Matrix:
+    """Random unit vectors in clusters of so many, so that many are above 0.92."""
     random_ = np.random.default_rng(seed)
-    centres = random_.standard_normal((max(1, count // 50), DIMENSION))
-    made = centres[random_.integers(0, len(centres), count)] + 0.12 * random_.standard_normal((count, DIMENSION))
+    centres = random_.standard_normal((max(1, count // together), DIMENSION))
+    made = centres[random_.integers(0, len(centres), count)] + apart * random_.standard_normal((count, DIMENSION))
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -86,6 +86,7 @@ async def test_no_hit_crosses_a_partition_in_100_000_lookups(tmp_path: Path) -> 
     await index.aclose()
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("count", [3, 400, 900, 3_000])
 async def test_every_size_of_partition_finds_what_comparing_with_all_finds(tmp_path: Path, count: int) -> None:
     """Scanned at once, scanned in a thread, or through FAISS with pending and removed rows: the same candidates."""
