@@ -34,7 +34,7 @@ ANONYMOUS: Final = Caller()
 COOKIE: Final = "cache_service_session"
 _OWN_PAGES: Final = frozenset({"same-origin", "none"})
 NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # stands in logs and metrics
-_BEARER: Final = re.compile(r"bearer +(.*?) *", re.IGNORECASE | re.DOTALL)
+_BEARER: Final = re.compile(rb"bearer +(.*?) *", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +161,13 @@ def refuse_open_address(settings: Settings) -> None:
 
 
 def _digest_of_bearer(request: Request) -> bytes:
-    fields = request.headers.getlist("authorization")
+    fields = exchange_of(request.scope).fields.get(b"authorization", ())
     match = _BEARER.fullmatch(fields[0]) if len(fields) == 1 else None
     if match is None or not match[1]:
         raise AuthenticationFailed(
             "no key was sent: expected one header Authorization: Bearer KEY", code="missing_api_key"
         )
-    return hashlib.sha256(match[1].encode("latin-1")).digest()  # the bytes as they came
+    return hashlib.sha256(match[1]).digest()
 
 
 def _digest(secret: str) -> bytes:

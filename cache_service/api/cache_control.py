@@ -23,6 +23,7 @@ MAX_TAGS: Final = 16
 MAX_TAG_LENGTH: Final = 64
 
 NONE: Final = Directives()
+NO_TAGS: Final[frozenset[str]] = frozenset()
 
 _PART: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+"?)++', re.DOTALL)  # up to a comma outside quotes; linear
 _DIRECTIVE: Final = re.compile(
@@ -110,7 +111,7 @@ def stricter(one: Directives, other: Directives) -> Directives:
 def parse_tags(fields: Sequence[str]) -> frozenset[str]:
     """The tags of all `Cache-Tag` lines, comma-separated. Raises InvalidRequest for too many, too long or unprintable ones."""
     if not fields:
-        return frozenset()
+        return NO_TAGS
     parts = (part.strip(" \t") for field in fields for part in field.split(","))
     return check_tags(
         (part for part in parts if part), "Cache-Tag"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from cache_service.answer import Caller, Failed, Report, Result, Served
 from cache_service.api import strict_json
-from cache_service.api.cache_control import parse_cache_control, parse_tags
+from cache_service.api.cache_control import NO_TAGS, NONE, parse_cache_control, parse_tags
 from cache_service.api.cache_status import render_age, render_cache_status
 from cache_service.api.problems import code_of, envelope_bytes, is_fault, render_error
 from cache_service.decision import Directives
@@ -24,6 +24,8 @@ from cache_service.store.records import Role
 
 JSON: Final = "application/json"
 SCOPE_KEY: Final = "cache_service.exchange"
+WHOLE: Final = "cache_service.whole"
+"""An extension of ASGI, in the scope where the server takes such messages: an answer's start, and the one and whole body that belongs to it."""
 LARGE_BODY: Final = 64 * 1024  # bytes; parsing one takes a millisecond and more, so it is done in a thread
 _SANE_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
 _OURS: Final = frozenset(
@@ -50,11 +52,12 @@ _LONGEST_END: Final = 64  # bytes
 class Exchange:
     """What is known of one request so far; the log line and the metrics are made from it.
 
-    started: of `time.perf_counter`. operation: "" where the request isn't a generation or hasn't said which yet.
+    fields: of its head, each line's value by the name in lower case. started: of `time.perf_counter`. operation: "" where the request isn't a generation or hasn't said which yet.
     role: of an operator. code: of the error that was answered, "" for none. fault: where in the code an internal error arose.
     held: bytes of its body that are in memory.
     """
 
+    fields: Mapping[bytes, tuple[bytes, ...]]
     request_id: str
     started: float
     caller: Caller | None = None
@@ -108,12 +111,8 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 def check_type(request: Request, *accepted: str) -> str:
     """The media type of the body, one of those. Raises UnsupportedMediaType."""
-    kinds, encodings = [], []
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            kinds.append(value)
-        elif name == b"content-encoding":
-            encodings.append(value)
+    fields = exchange_of(request.scope).fields
+    kinds, encodings = fields.get(b"content-type", ()), fields.get(b"content-encoding", ())
     kind = kinds[0].decode("latin-1").partition(";")[0].strip().lower() if len(kinds) == 1 else ""
     if kind not in accepted:
         raise UnsupportedMediaType(f"the body must be sent as Content-Type: {' or '.join(accepted)}")
@@ -124,10 +123,15 @@ def check_type(request: Request, *accepted: str) -> str:
 
 def steering_of(request: Request) -> tuple[Directives, frozenset[str]]:
     """How the request's headers steer the cache. Raises InvalidRequest."""
-    fields = request.scope["headers"]
-    steering = [value.decode("latin-1") for name, value in fields if name == b"cache-control"]
-    tags = [value.decode("latin-1") for name, value in fields if name == b"cache-tag"]
-    return parse_cache_control(steering), parse_tags(tags)
+    fields = exchange_of(request.scope).fields
+    steering, tags = fields.get(b"cache-control", ()), fields.get(b"cache-tag", ())
+    if not steering and not tags:
+        return NONE, NO_TAGS
+    return parse_cache_control(_texts(steering)), parse_tags(_texts(tags))
+
+
+def _texts(values: Sequence[bytes]) -> list[str]:
+    return [value.decode("latin-1") for value in values]
 
 
 def to_response(result: Result, request: Request, *, simulated: bool) -> Response:
@@ -161,15 +165,23 @@ class Whole(Response):
         self.media_type = JSON
         self.body = served.body
         self.raw_headers = [
-            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers_of(served).items()),
-            (b"content-length", str(len(served.body)).encode("ascii")),
-            (b"content-type", JSON.encode("ascii")),
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers_of(served).items()
         ]
+        self.raw_headers += ((b"content-length", b"%d" % len(served.body)), (b"content-type", b"application/json"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it, in one message where the server takes that."""
+        if WHOLE in scope.get("extensions", ()):
+            await send({"type": WHOLE, "status": self.status_code, "headers": self.raw_headers, "body": self.body})
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def headers_of(served: Served) -> dict[str, str]:
     """The upstream's headers that a client may see, `Cache-Status` and `Age`. Names in lower case."""
-    headers = {name: value for name, value in served.headers.items() if name not in _OURS and _is_sane(value)}
+    headers = {}
+    if served.headers:
+        headers = {name: value for name, value in served.headers.items() if name not in _OURS and _is_sane(value)}
     headers["cache-status"] = render_cache_status(served.report)
     if (age := render_age(served.report)) is not None:
         headers["age"] = age

@@ -12,13 +12,14 @@ import logging
 import os
 import re
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cache_service.api.connection import CROWDED
-from cache_service.api.exchange import SCOPE_KEY, Exchange
+from cache_service.api.exchange import SCOPE_KEY, WHOLE, Exchange
 from cache_service.api.problems import (
     BATCHES,
     GENERATION_ROUTES,
@@ -29,6 +30,7 @@ from cache_service.api.problems import (
 )
 from cache_service.errors import BodyTooLarge, CacheServiceError, Forbidden, InvalidRequest
 from cache_service.instrumentation.events import RequestServed
+from cache_service.instrumentation.logs import FactRecord
 from cache_service.service import Service
 
 log = logging.getLogger("cache_service.requests")
@@ -39,6 +41,8 @@ PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 SMALL_BODY: Final = 64 * 1024
 """Bytes of a body that is read however many large ones are in memory."""
+STARTS: Final = frozenset({"http.response.start", WHOLE})
+"""Messages with an answer's status and headers."""
 CLIENT_GONE: Final = 499  # nginx's word in logs; nobody receives it
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._-]{1,253})(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(rb"(https?)://([^/?#@\\]{1,260})")
@@ -74,17 +78,18 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(_request_id(scope), time.perf_counter())
+        fields = _fields(scope)
+        exchange = Exchange(fields, _request_id(fields), time.perf_counter())
         exchange.operation = GENERATION_ROUTES.get(scope["path"], "")
         scope[SCOPE_KEY] = exchange
         answer = _Answer(send, exchange.request_id, draining=self._service.draining)
         counts = scope["path"] not in PROBES
         try:
-            self._refuse_foreign(scope)
+            self._refuse_foreign(exchange)
             if counts:
                 self._enter(exchange, scope)
             most = self._max_batch if scope["path"] == BATCHES else self._max_body
-            _refuse_large(scope, most)
+            _refuse_large(exchange, most)
             await self._app(scope, self._bounded(receive, most, exchange), answer)
         except CacheServiceError as error:
             exchange.fail(error)
@@ -99,16 +104,16 @@ class Edge:
             self._held -= exchange.held
             self._account(scope, exchange, answer)
 
-    def _refuse_foreign(self, scope: Scope) -> None:
+    def _refuse_foreign(self, exchange: Exchange) -> None:
         """Raises InvalidRequest, MisdirectedRequest or Forbidden by `Host` and `Origin`."""
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        hosts = exchange.fields.get(b"host", ())
         match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if match is None:
             raise InvalidRequest("the request must have exactly one valid Host header", code="invalid_host")
         if match[1].lower() not in self._hosts:
             raise MisdirectedRequest("this Host is not served here; the setting allowed_hosts lists those that are")
-        for name, value in scope["headers"]:
-            if name == b"origin" and not _same_origin(value, match[1].lower(), match[2]):
+        for origin in exchange.fields.get(b"origin", ()):
+            if not _same_origin(origin, match[1].lower(), match[2]):
                 raise Forbidden("requests from other origins are not allowed", code="foreign_origin")
 
     def _enter(self, exchange: Exchange, scope: Scope) -> None:
@@ -163,7 +168,9 @@ class Edge:
             fields["code"] = exchange.code
         if exchange.fault:
             fields["fault"] = exchange.fault
-        log.log(logging.ERROR if exchange.fault else logging.INFO, "request", extra=fields)
+        level = logging.ERROR if exchange.fault else logging.INFO
+        if log.isEnabledFor(level):
+            log.handle(FactRecord(log.name, level, "request", fields))
         if scope["path"] in GENERATION_ROUTES and report is None:
             # the cache counts what reaches it
             self._service.hook(
@@ -191,7 +198,7 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         """Passes the message on."""
-        if message["type"] == "http.response.start":
+        if message["type"] in STARTS:
             self.started = True
             self.status = message["status"]
             headers = list(message.get("headers", ()))
@@ -210,9 +217,9 @@ def _begins_work(scope: Scope) -> bool:
     return scope["path"] in GENERATION_ROUTES or (scope["path"] == BATCHES and scope["method"] == "POST")
 
 
-def _refuse_large(scope: Scope, limit: int) -> None:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and not (_DIGITS.fullmatch(value) and int(value) <= limit):
+def _refuse_large(exchange: Exchange, limit: int) -> None:
+    for length in exchange.fields.get(b"content-length", ()):
+        if not (_DIGITS.fullmatch(length) and int(length) <= limit):
             raise _too_large(limit)
 
 
@@ -230,9 +237,17 @@ def _same_origin(origin: bytes, host: bytes, port: bytes | None) -> bool:
     return authority[1].lower() == host and (authority[2] or default) == (port or default)
 
 
-def _request_id(scope: Scope) -> str:
+def _fields(scope: Scope) -> dict[bytes, tuple[bytes, ...]]:
+    """The head's fields by name, each line's value."""
+    fields: dict[bytes, tuple[bytes, ...]] = {}
+    for name, value in scope["headers"]:
+        fields[name] = (*fields[name], value) if name in fields else (value,)
+    return fields
+
+
+def _request_id(fields: Mapping[bytes, tuple[bytes, ...]]) -> str:
     """The client's `X-Request-Id` where there is exactly one that can stand in a log, else a new one."""
-    sent: list[bytes] = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    sent = fields.get(b"x-request-id", ())
     if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
         return sent[0].decode("ascii")
     return os.urandom(16).hex()

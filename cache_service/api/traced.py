@@ -7,7 +7,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cache_service.api.exchange import exchange_of
-from cache_service.api.middleware import CLIENT_GONE, METHODS
+from cache_service.api.middleware import CLIENT_GONE, METHODS, STARTS
 from cache_service.instrumentation.tracing import Tracing
 
 _PROPAGATED = (b"traceparent", b"tracestate")
@@ -29,7 +29,7 @@ class Traced:
 
         async def note(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] in STARTS:
                 status = message["status"]
             await send(message)
 

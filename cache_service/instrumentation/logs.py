@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import sys
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
@@ -78,8 +81,28 @@ class LineHandler(logging.StreamHandler[TextIO]):
             super().flush()
 
 
+class FactRecord(logging.LogRecord):
+    """What `logger.log(level, message, extra=facts)` makes, in a quarter of the time: nothing is found out of place, thread and process.
+
+    For the one line of each request: `logger.handle(FactRecord(…))`, where the logger is enabled for the level. facts: none of logging's own names.
+    """
+
+    def __init__(self, logger: str, level: int, message: str, facts: Mapping[str, Any]) -> None:
+        now = time.time()
+        self.__dict__ = {**_blank(logger, level, message), "created": now, "msecs": now % 1 * 1000, **facts}
+        self.facts = facts
+
+
+@functools.cache
+def _blank(logger: str, level: int, message: str) -> dict[str, Any]:
+    """What all records of that kind have in common; there are two or three kinds."""
+    return vars(logging.LogRecord(logger, level, "", 0, message, (), None))
+
+
 def facts(record: logging.LogRecord) -> dict[str, Any]:
     """What was passed as `extra`."""
+    if isinstance(record, FactRecord):
+        return {name: value for name, value in record.facts.items() if value is not None}
     return {name: value for name, value in vars(record).items() if value is not None and name not in _STANDARD}
 
 
@@ -89,7 +112,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line; where an exception arose is a member."""
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{_second(int(record.created))}.{int(record.created % 1 * 1000):03}+00:00",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -101,6 +124,12 @@ class JsonFormatter(logging.Formatter):
             return orjson.dumps(line, default=str).decode()
         except TypeError:  # half of a surrogate pair, an integer beyond 64 bits
             return json.dumps(line, default=str)
+
+
+@functools.lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    """The time without its fraction; thousands of lines have the same."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from cache_service.api.connection import Bounds, Crowd
+from cache_service.api.connection import JOINED, Bounds, Crowd
+from cache_service.api.exchange import WHOLE
 from cache_service.api.middleware import Edge
 from cache_service.instrumentation.events import Event
 from tests.fakes.service import make_bench
@@ -32,6 +33,20 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def echo_whole(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same in one message."""
+    sent: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        sent.append(message)
+
+    await echo(scope, receive, keep)
+    if sent:
+        start, body = sent
+        assert WHOLE in scope["extensions"]
+        await send({**start, "type": WHOLE, "body": body["body"]})
 
 
 class World:
@@ -505,3 +520,58 @@ def test_a_connection_too_many_is_told_so_and_probes_are_answered() -> None:
         assert paths == ["/livez", "/"]
 
     virtually(scenario())
+
+
+# an answer in one message
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("length", [0, 5, JOINED + 1])
+def test_an_answer_in_one_message_is_the_same_as_in_two(version: str, length: int) -> None:
+    """Byte for byte, whether or not the connection stays."""
+
+    async def test() -> None:
+        answers = []
+        for app in (echo, echo_whole):
+            wire = World(app).connect()
+            head = f"POST / HTTP/{version}\r\nHost: example.com\r\nX-Request-Id: a\r\nContent-Length: {length}\r\n\r\n"
+            await wire.send(head.encode() + b"x" * length)
+            answers.append((bytes(wire.sent), wire.closing))
+        assert answers[0][0].startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answers[0][0].endswith(b"x" * length)
+        assert answers[0] == answers[1]
+
+    virtually(test())
+
+
+def test_answers_in_one_message_wait_for_their_turn() -> None:
+    """Requests that came at once are answered in order, and each only when the client has taken enough."""
+
+    async def test() -> None:
+        wire = World(echo_whole).connect()
+        post = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\n"
+        wire.protocol.pause_writing()
+        await wire.send(post + b"1" + post + b"2")
+        assert wire.statuses == []
+        wire.protocol.resume_writing()
+        await settle()
+        assert wire.statuses == [200, 200]
+        assert bytes(wire.sent).index(b"\r\n\r\n1") < bytes(wire.sent).index(b"\r\n\r\n2")
+
+    virtually(test())
+
+
+@pytest.mark.parametrize("value", [b"a\r\nb: c", b"a\nb", b"a\rb"])
+def test_no_header_of_such_an_answer_holds_the_end_of_a_line(value: bytes) -> None:
+    """It would be two headers."""
+
+    async def injects(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": WHOLE, "status": 200, "headers": [(b"content-length", b"0"), (b"a", value)], "body": b""})
+
+    async def test() -> None:
+        wire = World(injects).connect()
+        await wire.send(GET)
+        assert value not in bytes(wire.sent)
+        assert wire.status == 500
+
+    virtually(test())

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from cache_service.errors import StoreError, UpstreamTimeout
-from cache_service.instrumentation.logs import MOST_LINES, ConsoleFormatter, JsonFormatter, LineHandler
+from cache_service.instrumentation.logs import MOST_LINES, ConsoleFormatter, FactRecord, JsonFormatter, LineHandler
 
 CANARY = "canary-prompt"
 
@@ -125,3 +125,20 @@ def test_a_fact_that_fast_json_refuses_is_told_all_the_same(fact: object) -> Non
     record = _record("odd")
     record.fact = fact
     assert json.loads(JsonFormatter().format(record))["fact"] == fact
+
+
+def test_a_record_of_facts_is_told_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is passed as `extra`, without what is None; on handlers of others the facts are attributes."""
+    monkeypatch.setattr("time.time", lambda: 1_764_000_000.0625)
+    told: dict[str, object] = {"status": 200, "kind": None, "seconds": 0.25}
+    usual = logging.getLogger("x").makeRecord("x", logging.INFO, "", 0, "request", (), None, extra=told)
+    quick = FactRecord("x", logging.INFO, "request", told)
+    for form in (
+        JsonFormatter(),
+        ConsoleFormatter(),
+        logging.Formatter("%(name)s %(levelname)s %(status)s %(message)s"),
+    ):
+        assert form.format(quick) == form.format(usual)
+    line = json.loads(JsonFormatter().format(quick))
+    assert line["time"] == "2025-11-24T16:00:00.062+00:00"
+    assert (line["status"], "kind" in line) == (200, False)
