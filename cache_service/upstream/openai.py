@@ -1,4 +1,4 @@
-"""HTTP to one OpenAI-compatible base URL, through aiohttp. Says what came; what it means is judged elsewhere.
+"""HTTP to one OpenAI-compatible base URL, through httpx. Says what came; what it means is judged elsewhere.
 
 What can't happen here: a key sent to another host (redirects aren't followed, proxies from the environment aren't used), an
 answer that fills the memory (counted after decompression, which is bounded step by step), a cookie of one key sent with
@@ -7,7 +7,7 @@ another, a driver's exception beyond this file.
 
 from __future__ import annotations
 
-import io
+import http.cookiejar
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -15,21 +15,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Protocol
 
-import aiohttp
 import httpx
-from yarl import URL
 
 from cache_service.errors import ConfigurationError
+from cache_service.upstream.connections import Connections
 from cache_service.upstream.retry import FaultKind
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to connect; what follows may take until the deadline (an image takes up to two minutes)."""
-KEPT_FOR = 5.0
-"""Seconds that a connection stays open while nobody calls; some servers and proxies close theirs after so many."""
 MOST_HEADERS = 200
-"""A real answer has about 30. aiohttp bounds the length of each (8 KiB)."""
-LARGE_BODY = 512 * 1024
-"""Bytes of a request that are written in steps, so that they don't hold up the loop."""
+"""A real answer has about 30. Their size is bounded by h11 (100 KiB)."""
 DECODED_STEP = 256 * 1024
 """Bytes that decompression may produce at once: a gzip bomb is met before it unfolds (1 KiB holds up to 1 MiB)."""
 MOST_UNFOLDING = 200
@@ -73,41 +68,46 @@ class Transport(Protocol):
 
 KIND_OF_ERROR: Mapping[type[Exception], FaultKind] = {
     # the request can't have arrived
-    aiohttp.ClientConnectorError: FaultKind.NOT_SENT,
-    aiohttp.ConnectionTimeoutError: FaultKind.NOT_SENT,
-    aiohttp.ServerFingerprintMismatch: FaultKind.NOT_SENT,
+    httpx.ConnectError: FaultKind.NOT_SENT,
+    httpx.ConnectTimeout: FaultKind.NOT_SENT,
+    httpx.PoolTimeout: FaultKind.NOT_SENT,
+    httpx.ProxyError: FaultKind.NOT_SENT,
     # it may have, and the answer broke off
-    aiohttp.ClientConnectionError: FaultKind.BROKEN,
-    aiohttp.ClientPayloadError: FaultKind.BROKEN,
-    aiohttp.ClientResponseError: FaultKind.BROKEN,
-    aiohttp.UploadAbortedError: FaultKind.BROKEN,
+    httpx.ReadError: FaultKind.BROKEN,
+    httpx.WriteError: FaultKind.BROKEN,
+    httpx.CloseError: FaultKind.BROKEN,
+    httpx.RemoteProtocolError: FaultKind.BROKEN,
+    httpx.DecodingError: FaultKind.BROKEN,
     # nothing came in time
-    aiohttp.SocketTimeoutError: FaultKind.TIMEOUT,
+    httpx.ReadTimeout: FaultKind.TIMEOUT,
+    httpx.WriteTimeout: FaultKind.TIMEOUT,
     # repeating can't help
-    aiohttp.InvalidURL: FaultKind.PERMANENT,
-    aiohttp.NonHttpUrlClientError: FaultKind.PERMANENT,
-    aiohttp.TooManyRedirects: FaultKind.REDIRECT,
+    httpx.LocalProtocolError: FaultKind.PERMANENT,
+    httpx.UnsupportedProtocol: FaultKind.PERMANENT,
+    httpx.InvalidURL: FaultKind.PERMANENT,
+    httpx.TooManyRedirects: FaultKind.REDIRECT,
 }
-"""What is below one of these is of its kind; the nearest counts."""
 
 
 class OpenAITransport:
     """Calls below one base URL (it holds the version: `https://…/v1`)."""
 
     def __init__(self, base_url: str, *, max_answer_bytes: int, headers: Mapping[str, str] | None = None) -> None:
-        """headers: sent with every call, beside or in place of our own. Raises ConfigurationError where the base URL isn't one.
-
-        How many connections there are is the limit pools' business: here a call would wait where nobody counts it.
-        """
+        """headers: sent with every call, beside or in place of our own. Raises ConfigurationError where the base URL isn't one."""
         self._base_url = _checked(base_url)
         self._max_answer_bytes = max_answer_bytes
-        self._headers = {
-            "accept": "application/json, text/event-stream",
-            "accept-encoding": "identity",
-            "user-agent": f"cache-service/{version('cache-service')}",
-            **{name.lower(): value for name, value in (headers or {}).items()},
-        }
-        self._opened: aiohttp.ClientSession | None = None
+        self._client = httpx.AsyncClient(
+            transport=Connections(),
+            follow_redirects=False,
+            trust_env=False,
+            headers={
+                "accept": "application/json, text/event-stream",
+                "accept-encoding": "identity",
+                "user-agent": f"cache-service/{version('cache-service')}",
+                **{name.lower(): value for name, value in (headers or {}).items()},
+            },
+        )
+        self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
     @asynccontextmanager
     async def open(
@@ -117,47 +117,34 @@ class OpenAITransport:
         headers = {} if body is None else {"content-type": "application/json"}
         if secret is not None:
             headers["authorization"] = f"Bearer {secret}"
-        limits = aiohttp.ClientTimeout(sock_connect=min(CONNECT_TIMEOUT, within), sock_read=within)
-        url = URL(self._base_url + path, encoded=True)
-        data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
-        response: aiohttp.ClientResponse | None = None
+        limits = httpx.Timeout(within, connect=min(CONNECT_TIMEOUT, within))
+        response: httpx.Response | None = None
         pieces: AsyncGenerator[bytes] | None = None
         try:
             with _mapped_errors():
-                response = await self._session().request(
-                    method, url, data=data, headers=headers, timeout=limits, allow_redirects=False
+                request = self._client.build_request(
+                    method, self._base_url + path, content=body, headers=headers, timeout=limits
                 )
+                response = await self._client.send(request, stream=True)
+            if len(response.headers.raw) > MOST_HEADERS:
+                raise CallFailed(FaultKind.BROKEN, "the upstream's answer has too many headers")
             pieces = self._pieces(response)
-            yield Answer(response.status, _lower(response), pieces)
+            yield Answer(response.status_code, _lower(response.headers), pieces)
         finally:
             if pieces is not None:
                 await pieces.aclose()
             if response is not None:
-                response.close()  # an answer that was read to its end has given its connection back
+                await response.aclose()
 
     async def aclose(self) -> None:
         """Closes connections; idempotent."""
-        if self._opened is not None:
-            await self._opened.close()
+        await self._client.aclose()
 
-    def _session(self) -> aiohttp.ClientSession:
-        """Made with the first call: it belongs to the loop that calls."""
-        if self._opened is None:
-            trusted = httpx.create_ssl_context(trust_env=False) if self._base_url.startswith("https:") else True
-            self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_FOR, ssl=trusted),
-                headers=self._headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                max_headers=MOST_HEADERS,
-            )
-        return self._opened
-
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+    async def _pieces(self, response: httpx.Response) -> AsyncGenerator[bytes]:
         room, allowed = self._max_answer_bytes, UNFOLDING_FREE
         decoder = _Decoder(response.headers.get("content-encoding", "identity"))
         with _mapped_errors():
-            async for raw in response.content.iter_any():
+            async for raw in response.aiter_raw():
                 allowed += len(raw) * MOST_UNFOLDING
                 for piece in decoder.decode(raw):
                     room -= len(piece)
@@ -208,19 +195,17 @@ class _Decoder:
 
 
 def _checked(base_url: str) -> str:
-    """The base URL as it is sent, without a slash at its end."""
     try:
-        url = URL(base_url)
-        port = url.port or 80
-    except ValueError as error:
-        raise ConfigurationError("the upstream's base URL can't be read") from error
-    if url.scheme not in {"http", "https"} or not url.host or not 0 < port < 65_536:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"the upstream's base URL can't be read: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host or not 0 < (url.port or 80) < 65_536:
         raise ConfigurationError("the upstream's base URL must be http://HOST[:PORT]/PATH or https://…")
-    if url.user is not None or url.password is not None or url.query_string or url.fragment:
+    if url.userinfo or url.query or url.fragment:
         raise ConfigurationError(
             "the upstream's base URL may hold no user name, query or fragment; keys have a setting"
         )
-    return str(url).rstrip("/")
+    return base_url.rstrip("/")
 
 
 @contextmanager
@@ -228,17 +213,12 @@ def _mapped_errors() -> Iterator[None]:
     """Turns every driver's error into CallFailed, by the table; the text never repeats the request."""
     try:
         yield
-    except aiohttp.ClientError as error:
+    except (httpx.RequestError, httpx.InvalidURL) as error:
         kind = next((KIND_OF_ERROR[cls] for cls in type(error).__mro__ if cls in KIND_OF_ERROR), FaultKind.BROKEN)
         raise CallFailed(kind, f"the call to the upstream failed: {type(error).__name__}") from error
     except zlib.error as error:
         raise CallFailed(FaultKind.BROKEN, "the upstream's compressed answer is damaged") from error
 
 
-def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """The headers; one that came several times is a list, as RFC 9110 has it (section 5.3)."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers.items():
-        name = name.lower()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _lower(headers: httpx.Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
