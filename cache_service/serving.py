@@ -25,7 +25,7 @@ from cache_service.errors import (
     UpstreamUnreachable,
 )
 from cache_service.generation import AlreadyThere, Broke, NotUnderstood, Outcome, Produced
-from cache_service.instrumentation.events import FellBack, Hook, RequestServed, ShadowHit, TierFailed, UsdSpent
+from cache_service.instrumentation.events import FellBack, Hook, RequestServed, ShadowHit, TierFailed
 from cache_service.jobs.ledger import Ledger
 from cache_service.question import Question
 from cache_service.responses import Responses, miss_report
@@ -145,8 +145,6 @@ class Serving:
             served = replace(served, report=replace(served.report, fallback=str(question.course.step)))
             self._hook(FellBack(question.asked.operation, str(question.course.step), "answered"))
         report, operation = served.report, question.asked.operation
-        if report.saved_usd is not None:
-            self._hook(UsdSpent(operation, report.saved_usd, saved=True))
         self._record(question, report, report.decision, served.status)
         if report.matched_prompt is not None:  # so that feedback can name it
             self._record_hit(_paired(question, report, report.matched_prompt, self._now()))
@@ -195,6 +193,7 @@ class Serving:
                 error=error,
                 model=question.asked.model or "",
                 quality=quality if isinstance(quality, str) else "",
+                saved_usd=report.saved_usd,
             )
         )
 

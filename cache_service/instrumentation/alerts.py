@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 from cache_service.budget import Use
-from cache_service.instrumentation.events import Event, RequestServed, StoreFailed, UpstreamCalled
+from cache_service.instrumentation.events import Event, RequestServed, StoreFailed, Takes, UpstreamCalled
 from cache_service.upstream.base import PoolUse
 
 WINDOW: Final = 600.0  # seconds
@@ -103,27 +103,29 @@ class Alert:
 class Counts:
     """A hook that counts what alerts are about. Safe on one loop; `snapshot` copies."""
 
-    takes = (RequestServed, UpstreamCalled, StoreFailed)
-
     def __init__(self) -> None:
+        self.takes: Takes = {RequestServed: self._request, UpstreamCalled: self._call, StoreFailed: self._store_failure}
         self._counts = dict.fromkeys(("requests", "errors", "calls", "refused", "store_failures"), 0)
         self._misses: dict[tuple[str, str], list[int]] = {}
 
     def __call__(self, event: Event) -> None:
         """Counts the event."""
-        match event:
-            case RequestServed():
-                self._counts["requests"] += 1
-                self._counts["errors"] += event.error in OURS
-                if event.decision == "miss":
-                    self._miss(event.model, event.quality, event.seconds)
-            case UpstreamCalled():
-                self._counts["calls"] += 1
-                self._counts["refused"] += event.outcome in REFUSALS
-            case StoreFailed():
-                self._counts["store_failures"] += 1
-            case _:
-                pass
+        if (take := self.takes.get(type(event))) is not None:
+            take(event)
+
+    def _request(self, event: RequestServed) -> None:
+        self._counts["requests"] += 1
+        if event.error in OURS:
+            self._counts["errors"] += 1
+        if event.decision == "miss":
+            self._miss(event.model, event.quality, event.seconds)
+
+    def _call(self, event: UpstreamCalled) -> None:
+        self._counts["calls"] += 1
+        self._counts["refused"] += event.outcome in REFUSALS
+
+    def _store_failure(self, event: StoreFailed) -> None:
+        self._counts["store_failures"] += 1
 
     def snapshot(self, at: float) -> Snapshot:
         """The counts now."""

@@ -5,9 +5,9 @@ No event holds a prompt, a picture or a key; `model` and `key_name` are names fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class RequestServed:
 
     decision: "hit", "stale-hit", "miss", "partial", "collapsed", "bypass" or "error"; kind: "exact", "semantic" or "".
     reason: why, one of a bounded set of words. seconds: from the first byte in to the last byte out being ready.
-    error: of decision "error" the class, one of `prometheus.ERRORS`. model, quality: as asked; the hook bounds them.
+    error: of decision "error" the class, one of `prometheus.ERRORS`. model, quality: as asked; the hook bounds them. saved_usd: what its
+    outputs cost when they were made, of an answer that wasn't paid anew.
     """
 
     operation: str
@@ -29,6 +30,7 @@ class RequestServed:
     error: str = ""
     model: str = ""
     quality: str = ""
+    saved_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,10 @@ class ModelEnds:
 
 @dataclass(frozen=True, slots=True)
 class UsdSpent:
-    """A generation was paid (`saved` False) or a hit saved one (`saved` True). sure: False where it may have been paid for nothing."""
+    """A generation was paid. sure: False where it may have been paid for nothing."""
 
     operation: str
     usd: float
-    saved: bool
     sure: bool = True
 
 
@@ -220,19 +221,36 @@ Event: TypeAlias = (
 Hook: TypeAlias = Callable[[Event], None]
 
 
+Takes: TypeAlias = Mapping[type, Callable[[Any], None]]
+"""By class of event what takes it."""
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A hook of some events."""
+
+    @property
+    def takes(self) -> Takes:
+        """Those, and what takes them."""
+
+    def __call__(self, event: Event) -> None:
+        """Takes any, those as `takes` says."""
+
+
 def ignore(event: Event) -> None:
     """A hook that does nothing."""
 
 
 def to_all(*hooks: Hook) -> Hook:
-    """A hook that tells each of them, but for those that say in `takes` which classes of events they take and don't name this one."""
+    """A hook that tells each of them. One with `takes`, by class of event what takes it, is told of those alone."""
     listeners: dict[type, tuple[Hook, ...]] = {}
 
     def tell(event: Event) -> None:
         kind = type(event)
         found = listeners.get(kind)
         if found is None:
-            found = listeners[kind] = tuple(hook for hook in hooks if kind in getattr(hook, "takes", (kind,)))
+            every = (hook.takes.get(kind) if isinstance(hook, Choosy) else hook for hook in hooks)
+            found = listeners[kind] = tuple(hook for hook in every if hook is not None)
         for hook in found:
             hook(event)
 

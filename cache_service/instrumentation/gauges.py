@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from cache_service.budget import Use
-from cache_service.instrumentation.events import Event, UpstreamCalled
+from cache_service.instrumentation.events import Event, Takes, UpstreamCalled
 from cache_service.upstream.base import PoolUse
 
 DIMENSIONS: Final[Mapping[str, float]] = {"requests": 60.0, "images": 60.0, "tokens": 60.0, "requests_per_day": 86400.0}
@@ -48,8 +48,6 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 class Gauges(Collector):
     """A collector, and a hook that counts what each pool made. clock: seconds, monotonic."""
 
-    takes = (UpstreamCalled,)
-
     def __init__(
         self,
         pools: Callable[[], Sequence[PoolUse]],
@@ -57,6 +55,7 @@ class Gauges(Collector):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.takes: Takes = {UpstreamCalled: self}
         self._pools = pools
         self._budgets = budgets
         self._clock = clock

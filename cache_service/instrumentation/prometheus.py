@@ -7,9 +7,10 @@ decisions exists at 0 from the start, so that a rate over a restart is right. Un
 from __future__ import annotations
 
 import platform
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -36,6 +37,7 @@ from cache_service.instrumentation.events import (
     StepTimed,
     StoreFailed,
     StoreHeld,
+    Takes,
     TierFailed,
     UpstreamCalled,
     UsdSpent,
@@ -176,10 +178,28 @@ _BUCKETS: Final[Mapping[str, Sequence[float]]] = {
 }
 
 
+class _Histogram(Histogram):
+    """The library's, which looks through the bounds one by one for each value."""
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        """Of a series with its labels; there are no exemplars here."""
+        self._sum.inc(amount)
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+
+
 class PrometheusMetrics:
     """A hook that counts, and what it has counted as text. Safe to call from any thread."""
 
     def __init__(self) -> None:
+        self.takes: Takes = {
+            StepTimed: self._step, RequestServed: self._request, CandidateJudged: self._candidate, UsdSpent: self._spent,
+            **dict.fromkeys((UpstreamCalled, MaybePaidTwice, ModelEnds), self._of_upstream),
+            **dict.fromkeys((StoreFailed, NotStored, TierFailed, FellBack), self._trouble),
+            **dict.fromkeys((EntriesRemoved, Recovered, StoreHeld), self._kept),
+            **dict.fromkeys((ShadowHit, FeedbackGiven, HitsUnrecorded), self._judged),
+            **dict.fromkeys((BatchItemEnded, BatchesInProgress), self._batch),
+            ConnectionCut: self._cut,
+        }  # fmt: skip
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -195,6 +215,7 @@ class PrometheusMetrics:
             (operation, decision): (
                 self._of("requests", operation, decision, "exact"),
                 self._of("request_duration_seconds", operation, decision),
+                self._of("saved_usd", operation),
             )
             for operation in OPERATIONS
             for decision in ("hit", "stale-hit")
@@ -232,30 +253,7 @@ class PrometheusMetrics:
 
     def __call__(self, event: Event) -> None:
         """Counts the event."""
-        match event:
-            case StepTimed():  # the commonest first
-                self._step(event)
-            case RequestServed():
-                self._request(event)
-            case CandidateJudged():
-                self._candidate(event)
-            case UpstreamCalled() | MaybePaidTwice() | ModelEnds():
-                self._of_upstream(event)
-            case UsdSpent(operation, usd, saved, sure):
-                name = "saved_usd" if saved else "spent_usd" if sure else "maybe_spent_usd"
-                self._of(name, _operation(operation)).inc(max(0.0, usd))
-            case StoreFailed() | NotStored() | TierFailed() | FellBack():
-                self._trouble(event)
-            case EntriesRemoved() | Recovered() | StoreHeld():
-                self._kept(event)
-            case ShadowHit() | FeedbackGiven() | HitsUnrecorded():
-                self._judged(event)
-            case BatchItemEnded() | BatchesInProgress():
-                self._batch(event)
-            case ConnectionCut(reason):
-                self._of("connections_cut", _one(reason, CUT)).inc()
-            case _:
-                assert_never(event)
+        self.takes[type(event)](event)
 
     def _step(self, event: StepTimed) -> None:
         series = self._steps.get((event.operation, event.step))
@@ -269,11 +267,15 @@ class PrometheusMetrics:
     def _request(self, event: RequestServed) -> None:
         exact = self._exact.get((event.operation, event.decision)) if event.kind == "exact" else None
         if exact is not None:  # most of what a busy service answers
-            count, duration = exact
+            count, duration, saved = exact
             count.inc()
             duration.observe(event.seconds)
+            if (event.saved_usd or 0.0) > 0:
+                saved.inc(event.saved_usd)
             return
         operation = _operation(event.operation)
+        if (event.saved_usd or 0.0) > 0:
+            self._of("saved_usd", operation).inc(event.saved_usd)
         decision = _one(event.decision, _DECISION_WORDS)
         kind = event.kind if (decision, event.kind) in DECISIONS else ""
         self._of("requests", operation, decision, kind).inc()
@@ -293,6 +295,13 @@ class PrometheusMetrics:
         self._of("candidates", operation, verdict).inc()
         self._of("candidate_similarity", operation, verdict).observe(event.similarity)
         self._of("verification_duration_seconds", operation).observe(event.seconds)
+
+    def _spent(self, event: UsdSpent) -> None:
+        name = "spent_usd" if event.sure else "maybe_spent_usd"
+        self._of(name, _operation(event.operation)).inc(max(0.0, event.usd))
+
+    def _cut(self, event: ConnectionCut) -> None:
+        self._of("connections_cut", _one(event.reason, CUT)).inc()
 
     def _trouble(self, event: StoreFailed | NotStored | TierFailed | FellBack) -> None:
         operation = _operation(event.operation)
@@ -378,7 +387,7 @@ class PrometheusMetrics:
         kind, text, labels = METRICS[name]
         full = f"cache_service_{name}"
         if kind is Histogram:
-            return Histogram(full, text, labels, registry=self.registry, buckets=_BUCKETS.get(name, SECONDS))
+            return _Histogram(full, text, labels, registry=self.registry, buckets=_BUCKETS.get(name, SECONDS))
         return kind(full, text, labels, registry=self.registry)
 
     def _start_at_zero(self) -> None:

@@ -119,7 +119,7 @@ class Ledger:
         """The payment was stored together with its entry."""
         bill.paid += payment.usd or 0.0
         if payment.usd is not None:
-            self._hook(UsdSpent(payment.kind.operation, payment.usd, saved=False, sure=payment.charge != "maybe-paid"))
+            self._hook(UsdSpent(payment.kind.operation, payment.usd, sure=payment.charge != "maybe-paid"))
 
     async def file(self, bill: Bill, payment: Payment) -> None:
         """Stores the payment on its own; one that the store doesn't take waits."""

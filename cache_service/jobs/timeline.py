@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cache_service.instrumentation.events import Event, RequestServed, UsdSpent
+from cache_service.instrumentation.events import Event, RequestServed, Takes, UsdSpent
 
 SPAN: Final = 300.0
 """Seconds of one span."""
@@ -20,6 +20,7 @@ SPAN: Final = 300.0
 SPANS: Final = 288
 """Spans kept: a day."""
 
+_NONE_TOOK: Final = (0, 0.0)
 _MISSES: Final = frozenset({"miss", "partial", "collapsed"})
 
 
@@ -40,32 +41,32 @@ class Span:
 class Timeline:
     """Spans of the last day. now: Unix seconds."""
 
-    takes = (RequestServed, UsdSpent)
-
     def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.takes: Takes = {RequestServed: self._count, UsdSpent: self._pay}
         self._now = now
         self._spans: deque[Span] = deque(maxlen=SPANS)
         self._took: dict[str, tuple[int, float]] = {}
 
     def __call__(self, event: Event) -> None:
         """Adds what concerns it."""
-        if isinstance(event, RequestServed):
-            self._count(event)
-        elif isinstance(event, UsdSpent) and event.sure:
-            span = self._current()
-            span.saved_usd += event.usd if event.saved else 0.0
-            span.paid_usd += 0.0 if event.saved else event.usd
+        if (take := self.takes.get(type(event))) is not None:
+            take(event)
 
     @property
     def spans(self) -> list[Span]:
         """Oldest first; spans in which nothing happened aren't there."""
         return list(self._spans)
 
+    def _pay(self, event: UsdSpent) -> None:
+        if event.sure:
+            self._current().paid_usd += event.usd
+
     def _count(self, event: RequestServed) -> None:
         span = self._current()
+        span.saved_usd += event.saved_usd or 0.0
         what = (event.operation, answer_of(event))
         span.requests[what] = span.requests.get(what, 0) + 1
-        count, mean = self._took.get(event.operation, (0, 0.0))
+        count, mean = self._took.get(event.operation, _NONE_TOOK)
         if event.decision in _MISSES:
             count = min(count + 1, 1000)  # so that the mean follows an upstream that becomes faster
             self._took[event.operation] = (count, mean + (event.seconds - mean) / count)

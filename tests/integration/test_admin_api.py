@@ -396,11 +396,10 @@ class TestRecords:
 
         tell = real.bench.service.timeline
         tell(RequestServed("images", "miss", "", "no entry", 200, 8.0))
-        tell(RequestServed("images", "hit", "semantic", "same", 200, 0.5))
+        tell(RequestServed("images", "hit", "semantic", "same", 200, 0.5, saved_usd=0.03))
         tell(RequestServed("images", "error", "", "x", 0, 0.5))
-        tell(UsdSpent("images", 0.04, saved=False))
-        tell(UsdSpent("images", 0.03, saved=True))
-        tell(UsdSpent("images", 9.00, saved=False, sure=False))  # may have been paid: no figure of what was
+        tell(UsdSpent("images", 0.04))
+        tell(UsdSpent("images", 9.00, sure=False))  # may have been paid: no figure of what was
         (span,) = (await real.get("/admin/overview"))["spans"]
         assert (span["at"], span["paid_usd"], span["saved_usd"], span["saved_seconds"]) == (900.0, 0.04, 0.03, 7.5)
         assert {(one["answer"], one["count"]) for one in span["requests"]} == {

@@ -106,7 +106,7 @@ async def run(batches: Batches, requests: list[dict[str, Any]], **options: Any) 
 def cost_of(desk: Through) -> list[Any]:
     from cache_service.instrumentation.events import UsdSpent
 
-    return [event for event in desk.world.events if isinstance(event, UsdSpent) and not event.saved]
+    return [event for event in desk.world.events if isinstance(event, UsdSpent)]
 
 
 async def test_what_is_missing_comes_back_at_half_the_price_and_is_stored(desk: Through) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cache_service.bounded import Bounded
-from cache_service.instrumentation.events import Event, HitsUnrecorded, StepTimed, to_all
+from cache_service.instrumentation.events import Event, HitsUnrecorded, StepTimed, Takes, to_all
 from cache_service.instrumentation.hot import HOT, TIERS, HotGauges
 from cache_service.instrumentation.prometheus import PrometheusMetrics
 
@@ -43,13 +43,12 @@ def test_an_event_goes_to_all_but_those_that_say_they_take_others() -> None:
     class Choosy:
         """Takes one kind."""
 
-        takes = (HitsUnrecorded,)
-
         def __init__(self) -> None:
             self.told: list[Event] = []
+            self.takes: Takes = {HitsUnrecorded: self.told.append}
 
         def __call__(self, event: Event) -> None:
-            self.told.append(event)
+            self.takes[type(event)](event)
 
     choosy = Choosy()
     every: list[Event] = []
