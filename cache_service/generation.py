@@ -38,6 +38,8 @@ from cache_service.upstream.base import Call, Urgency
 
 log = logging.getLogger(__name__)
 
+_SHORT = 16 * 1024
+"""Bytes of an answer that are taken apart on the loop, in some 50 µs: a thread costs as much. Pictures are larger."""
 
 Room: TypeAlias = Callable[[str, int], AbstractAsyncContextManager[bool]]
 """(namespace, bytes of pictures) → room for one entry while it is stored; False where it must not be, being larger than a bound."""
@@ -184,10 +186,10 @@ class Generator:
         """Generates and stores; never raises for what the outside world does."""
         draft, may_store = generation.draft, job.may_store
         try:
-            if job.enough and (entry := await self._sufficient(draft.exact_key, job.enough)):
+            entry, began = await self._store.find_or_begin(draft.exact_key, embedding_model=self._embedding_model)
+            if entry is not None and self._suffices(entry, job.enough):
                 return AlreadyThere(entry)
-            # read before the request leaves: a purge with a larger number forbids storing
-            draft = replace(draft, began=(await self._store.position()).number)
+            draft = replace(draft, began=began)  # a purge with a larger number forbids storing
         except StoreError:
             log.exception("the store can't be read; answering without it")
             self._hook(StoreFailed(draft.operation, "sql"))
@@ -318,12 +320,9 @@ class Generator:
             self._ledger.recovered(header.generation_id, asked, draft.client, asked.n, draft.group), 1
         )
 
-    async def _sufficient(self, exact_key: str, enough: int) -> Entry | None:
-        entry = await self._store.find(exact_key, embedding_model=self._embedding_model)
-        if entry is None or len(entry.outputs) < enough:
-            return None
+    def _suffices(self, entry: Entry, enough: int) -> bool:
         expired = entry.expires_at is not None and entry.expires_at <= self._now()
-        return None if expired else entry
+        return 0 < enough <= len(entry.outputs) and not expired
 
     async def _call(self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None) -> Received:
         """Sends the request; the body gathers in the generation and the spool."""
@@ -342,6 +341,8 @@ class Generator:
     async def _read(self, operation: Operation, status: int, raw: bytes) -> Answer | Incomplete:
         if status != 200:
             return Incomplete(f"status {status}")
+        if len(raw) <= _SHORT:
+            return operation.read(raw)
         return await asyncio.to_thread(operation.read, raw)
 
     async def _keep(

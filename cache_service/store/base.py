@@ -171,6 +171,9 @@ class EntryStore(Protocol):
     async def find(self, exact_key: str, *, embedding_model: str) -> Entry | None:
         """The entry with that key, live or expired; None if there is none or it is quarantined."""
 
+    async def find_or_begin(self, exact_key: str, *, embedding_model: str) -> tuple[Entry | None, int]:
+        """As `find`, past any memory; and the number to give a generation that begins now."""
+
     async def fetch(self, entry_ids: Collection[int], *, embedding_model: str) -> dict[int, Entry]:
         """Those of the entries that exist and aren't quarantined, by id; one query."""
 
@@ -196,7 +199,7 @@ class EntryStore(Protocol):
         """
 
     async def position(self) -> FeedPosition:
-        """The change feed's position; also the number to give a generation that begins now."""
+        """The change feed's position; its number also is the one to give a generation that begins now."""
 
     async def changes(self, *, after: int, limit: int) -> list[Change]:
         """Changes with a larger number, in order."""

@@ -17,13 +17,13 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cache_service.errors import ConfigurationError, StoreCorrupt, StoreError, StoreReadOnly
-from cache_service.store.sqlite import READING, WRITING, SqliteThreads, run_here
+from cache_service.store.sqlite import READING, WRITING, SqliteThreads, driver_of, run_here
 
 T = TypeVar("T")
 
@@ -148,14 +148,14 @@ class Database:
         except DRIVER_ERRORS as exc:
             raise self._writing_failed(exc) from exc
         self._writes_since += 1
-        rows = _driver(connection).total_changes - self._rows_at_last
+        rows = driver_of(connection).total_changes - self._rows_at_last
         if self._writes_since >= WRITES_BETWEEN_CHECKPOINTS or rows >= ROWS_BETWEEN_CHECKPOINTS:
             self._writer.then(self._checkpoint)  # whoever waits for this write doesn't wait for it
         return result
 
     def _checkpoint(self, connection: sa.Connection) -> None:
         """Copies the write-ahead log back. What was committed is safe if that fails, what comes may not be."""
-        driver = _driver(connection)
+        driver = driver_of(connection)
         self._writes_since, self._rows_at_last = 0, driver.total_changes
         try:
             driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -257,10 +257,6 @@ def _postgresql_engine(url: sa.URL) -> AsyncEngine:
             "server_settings": {"synchronous_commit": "on", "application_name": "cache-service"},
         },
     )  # fmt: skip
-
-
-def _driver(connection: sa.Connection) -> sqlite3.Connection:
-    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _worth_another_try(exc: BaseException) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.store.base import Change, ChangeKind, FeedPosition
 from cache_service.store.entry import NewEntry, PurgePredicate
+from cache_service.store.prepared import Prepared
 from cache_service.store.rows import predicate_from_text, predicate_to_text
 from cache_service.store.tables import changes, counter, purges
 
@@ -24,13 +25,14 @@ NO_ENTRY = 0
 """Entry id in the change row of a purge that took nothing: its number must be larger than any given out before."""
 
 
-_TAKE = (
+_NUMBER = Prepared.same(sa.select(counter.c.number))
+_TAKE = Prepared.same(
     sa.update(counter)
     .values(number=counter.c.number + sa.bindparam("count"))
     .returning(counter.c.number, counter.c.trimmed)
 )
-_REPORT = sa.insert(changes)
-_PURGES_AFTER = (
+_REPORT = Prepared.same(sa.insert(changes))
+_PURGES_AFTER = Prepared.same(
     sa.select(purges.c.number, purges.c.predicate)
     .where(purges.c.number > sa.bindparam("began"))
     .order_by(purges.c.number)
@@ -51,9 +53,14 @@ async def lock(connection: AsyncConnection) -> int:
     return int((await connection.execute(sa.select(counter.c.number).with_for_update())).scalar_one())
 
 
+async def number(connection: AsyncConnection) -> int:
+    """The newest number; a generation that begins now has it."""
+    return int((await _NUMBER.all(connection, {}))[0].number)
+
+
 async def take(connection: AsyncConnection, count: int) -> Taken:
     """The next `count` numbers; others who want some wait until this transaction ends."""
-    last, trimmed = (await connection.execute(_TAKE, {"count": count})).one()
+    ((last, trimmed),) = await _TAKE.all(connection, {"count": count})
     return Taken(last - count + 1, last, trimmed)
 
 
@@ -65,8 +72,7 @@ async def report(
         {"number": number, "kind": kind.value, "entry_id": entry_id, "at": at}
         for number, entry_id in enumerate(entry_ids, start=first)
     ]
-    if rows:
-        await connection.execute(_REPORT, rows)
+    await _REPORT.run(connection, rows)
 
 
 async def refusing_purge(connection: AsyncConnection, several: Sequence[NewEntry], trimmed: int) -> int | None:
@@ -77,7 +83,7 @@ async def refusing_purge(connection: AsyncConnection, several: Sequence[NewEntry
     began = min(new.began for new in several)
     if began < trimmed:
         return trimmed
-    for number, text in await connection.execute(_PURGES_AFTER, {"began": began}):
+    for number, text in await _PURGES_AFTER.all(connection, {"began": began}):
         predicate = predicate_from_text(text)
         if any(new.began < number and predicate.matches(new) for new in several):
             return int(number)

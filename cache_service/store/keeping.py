@@ -16,6 +16,7 @@ from cache_service.store import feed, removal
 from cache_service.store.base import ChangeKind, Evicted, Use
 from cache_service.store.entry import NewEntry
 from cache_service.store.eviction import NOTHING, Evictable, Excess, Held, Ranking, Worth, asked, chosen, made
+from cache_service.store.prepared import Prepared
 from cache_service.store.rows import Row
 from cache_service.store.tables import changes, counter, entries, floors, outputs, worth
 
@@ -25,7 +26,7 @@ PAGE = 500
 _FLOOR = sa.select(floors.c.priority).where(floors.c.name == sa.bindparam("floor", type_=sa.Text)).scalar_subquery()
 _PRIORITY = sa.func.coalesce(_FLOOR, 0.0) + sa.bindparam("value", type_=sa.Double)
 """A priority stands on the floor as it is when the statement runs."""
-_BEGIN = sa.insert(worth).values(priority=_PRIORITY)
+_BEGIN = Prepared.same(sa.insert(worth).values(priority=_PRIORITY))
 _RENEW = (
     sa.update(worth).where(worth.c.entry_id == sa.bindparam("its_id", type_=sa.BigInteger)).values(priority=_PRIORITY)
 )
@@ -33,12 +34,11 @@ _RENEW = (
 
 async def begin(connection: AsyncConnection, added: Sequence[tuple[int, NewEntry]], ranking: Ranking) -> None:
     """Files what new entries are worth."""
-    if added:
-        rows = []
-        for entry_id, new in added:
-            its = made(new.created_at, blob_bytes_of(new), usd_of(new))
-            rows.append(_row(entry_id, new.namespace, its, ranking))
-        await connection.execute(_BEGIN, rows)
+    rows = []
+    for entry_id, new in added:
+        its = made(new.created_at, blob_bytes_of(new), usd_of(new))
+        rows.append(_row(entry_id, new.namespace, its, ranking))
+    await _BEGIN.run(connection, rows)
 
 
 async def renew(connection: AsyncConnection, entry_id: int, new: NewEntry, ranking: Ranking) -> None:
@@ -128,7 +128,7 @@ async def adopt(connection: AsyncConnection, entry_ids: list[int], ranking: Rank
     rows = (await connection.execute(statement.where(missing, entries.c.id.in_(entry_ids)))).all()
     for row in rows:
         its = made(row.created_at, int(row.blob_bytes), None)
-        await connection.execute(_BEGIN, _row(row.id, row.namespace, its, ranking))
+        await _BEGIN.run(connection, [_row(row.id, row.namespace, its, ranking)])
     return len(rows)
 
 

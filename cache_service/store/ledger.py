@@ -11,10 +11,10 @@ from dataclasses import astuple, fields
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.store.entry import Daily, Kind, Payment, Spent, Sum
+from cache_service.store.prepared import INSERTS, Prepared
 from cache_service.store.tables import daily, payments
 
 DAY: Final = 86400.0  # seconds
@@ -24,7 +24,6 @@ SIMULATOR: Final = "simulator"
 _PAYMENT: Final = tuple(field.name for field in fields(Payment) if field.name != "kind")
 _KIND: Final = tuple(field.name for field in fields(Kind))
 _SUMS: Final = ("count", "outputs", "tokens_in", "tokens_out", "usd", "unpriced")
-_INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def _filing(insert: Any) -> Any:
@@ -37,19 +36,18 @@ def _growing(insert: Any) -> Any:
     return statement.on_conflict_do_update(index_elements=list(daily.primary_key.columns.keys()), set_=grown)
 
 
-_NEW_PAYMENTS: Final = {name: _filing(insert) for name, insert in _INSERTS.items()}
-_GROWING: Final = {name: _growing(insert) for name, insert in _INSERTS.items()}
+_NEW_PAYMENTS: Final = Prepared(**{name: _filing(insert) for name, insert in INSERTS.items()})
+_GROWING: Final = Prepared(**{name: _growing(insert) for name, insert in INSERTS.items()})
 
 
 async def pay(connection: AsyncConnection, paid: Collection[Payment]) -> None:
     """Files payments and adds them up; those whose id is there already change nothing."""
     if not paid:
         return
-    statement = _NEW_PAYMENTS[connection.dialect.name]
     by_id = {payment.id: payment for payment in paid}
-    filed = await connection.execute(statement, [_payment_values(payment) for payment in by_id.values()])
+    filed = await _NEW_PAYMENTS.all(connection, *map(_payment_values, by_id.values()))
     added: dict[Daily, Sum] = {}
-    for payment_id in filed.scalars():
+    for (payment_id,) in filed:
         payment = by_id[payment_id]
         row = Daily(int(payment.at // DAY), payment.kind, payment.charge)
         added[row] = added.get(row, Sum()) + _sum_of(payment)
@@ -58,9 +56,7 @@ async def pay(connection: AsyncConnection, paid: Collection[Payment]) -> None:
 
 async def add(connection: AsyncConnection, sums: Mapping[Daily, Sum]) -> None:
     """Adds to the rows of `daily`."""
-    if sums:
-        rows = [_daily_values(row, sums[row]) for row in sorted(sums, key=_order)]
-        await connection.execute(_GROWING[connection.dialect.name], rows)
+    await _GROWING.run(connection, [_daily_values(row, sums[row]) for row in sorted(sums, key=_order)])
 
 
 async def spent(connection: AsyncConnection, day: int, *, simulated: bool) -> Spent:

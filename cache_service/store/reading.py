@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from cache_service.errors import StoreCorrupt
 from cache_service.store.base import VectorRow
 from cache_service.store.entry import Entry, Output
+from cache_service.store.prepared import Prepared
 from cache_service.store.removal import paged
 from cache_service.store.rows import Row, entry_from, output_from, vector_from
 from cache_service.store.tables import LIVE, entries, outputs, vectors
@@ -42,7 +43,7 @@ _ENTRIES = (
     .where(entries.c.state == LIVE)
     .order_by(entries.c.id, outputs.c.position)
 )
-_BY_KEY = _ENTRIES.where(entries.c.exact_key == sa.bindparam("exact_key"))
+_BY_KEY = Prepared.same(_ENTRIES.where(entries.c.exact_key == sa.bindparam("exact_key")))
 _BY_IDS = _ENTRIES.where(entries.c.id.in_(sa.bindparam("ids", expanding=True)))
 _VECTORS = (
     sa.select(vectors, entries.c.partition)
@@ -54,8 +55,7 @@ _VECTORS = (
 
 async def by_key(connection: AsyncConnection, exact_key: str, model_id: str) -> Found:
     """The live entry with that key. Raises StoreCorrupt if the database's index leads to another's row."""
-    rows = (await connection.execute(_BY_KEY, {"exact_key": exact_key, "model_id": model_id})).all()
-    found = _found(rows)
+    found = _found(await _BY_KEY.all(connection, {"exact_key": exact_key, "model_id": model_id}))
     if any(entry.exact_key != exact_key for entry in found.entries.values()):
         raise StoreCorrupt("the index of exact keys leads to another entry; `check` tells more")
     return found

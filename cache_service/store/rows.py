@@ -100,7 +100,7 @@ def entry_from(row: Row, outputs: tuple[Output, ...], vector: Row | None) -> Ent
         outputs=outputs,
         created_at=row.created_at,
         expires_at=row.expires_at,
-        exact_only=row.exact_only,
+        exact_only=bool(row.exact_only),
         analysis_version=None if vector is None else vector.analysis_version,
         analysis=None if vector is None else json_from(vector.analysis),
     )

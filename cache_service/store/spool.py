@@ -15,7 +15,6 @@ import hashlib
 import os
 import re
 import threading
-from dataclasses import asdict
 from pathlib import Path
 
 import orjson
@@ -96,7 +95,7 @@ def _begin(root: Path, header: SpoolHeader) -> FileSpoolFile:
 
 def _head(header: SpoolHeader) -> bytes:
     try:
-        text = orjson.dumps(asdict(header))
+        text = orjson.dumps(header)
     except TypeError as exc:
         raise StoreError(f"the spool's header can't be written as JSON: {exc}") from exc
     digest = hashlib.sha256(text).hexdigest().encode()

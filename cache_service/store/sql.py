@@ -123,6 +123,16 @@ class SqlEntryStore:
         await self._quarantine_corrupt(found.corrupt)
         return next(iter(found.entries.values()), None)
 
+    async def find_or_begin(self, exact_key: str, *, embedding_model: str) -> tuple[Entry | None, int]:
+        """Two statements in one go; a purge between them has a larger number."""
+
+        async def work(connection: AsyncConnection) -> tuple[int, reading.Found]:
+            return await feed.number(connection), await reading.by_key(connection, exact_key, embedding_model)
+
+        number, found = await self._database.answer(work)
+        await self._quarantine_corrupt(found.corrupt)
+        return next(iter(found.entries.values()), None), number
+
     async def fetch(self, entry_ids: Collection[int], *, embedding_model: str) -> dict[int, Entry]:
         """One statement for each thousand ids."""
         found = await self._database.answer(lambda c: reading.by_ids(c, entry_ids, embedding_model))

@@ -8,6 +8,7 @@ and hops to a thread for every statement, fetch, begin and commit; `docs/design/
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,7 @@ class SqliteThreads:
 
 def run_here(work: Callable[[AsyncConnection], Awaitable[T]], connection: sa.Connection) -> T:
     """Runs the work to its end in this thread."""
-    its = cast("AsyncConnection", _AnsweringAtOnce(connection))
+    its = cast("AsyncConnection", AnsweringAtOnce(connection))
     try:
         next(work(its).__await__())
     except StopIteration as end:
@@ -70,21 +71,30 @@ def run_here(work: Callable[[AsyncConnection], Awaitable[T]], connection: sa.Con
     raise RuntimeError("work on the database waited for something else than its connection")
 
 
-class _AnsweringAtOnce:
-    """As much of an `AsyncConnection` as work uses."""
+class AnsweringAtOnce:
+    """As much of an `AsyncConnection` as work uses. driver: SQLite's own connection, for `prepared`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self.dialect = connection.dialect
+        self.driver = driver_of(connection)
 
     async def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
+        """As SQLAlchemy's."""
         return self._connection.execute(statement, parameters)
 
     async def exec_driver_sql(self, statement: str, parameters: Any = None) -> sa.CursorResult[Any]:
+        """As SQLAlchemy's."""
         return self._connection.exec_driver_sql(statement, parameters)
 
     async def run_sync(self, do: Callable[[sa.Connection], T]) -> T:
+        """As SQLAlchemy's."""
         return do(self._connection)
+
+
+def driver_of(connection: sa.Connection) -> sqlite3.Connection:
+    """SQLite's own connection."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _engine(url: sa.URL, connections: int, pragmas: Sequence[str]) -> sa.Engine:

@@ -205,6 +205,18 @@ class TestPurging:
         left = {word for word in ("cat", "dog", "sun", "old") if await find(store, word) is not None}
         assert left == {"cat", "dog", "sun", "old"} - set(gone.split())
 
+    async def test_a_generation_begins_with_a_look_and_the_newest_number(self, store: SqlEntryStore) -> None:
+        for name in ("cat", "dog"):
+            await stored(store, new_entry(name))
+        there, number = await store.find_or_begin(digest("cat"), embedding_model=MODEL)
+        assert there == await find(store, "cat")
+        assert await store.find_or_begin(digest("cow"), embedding_model=MODEL) == (None, number)
+        await store.purge(PurgePredicate(namespace="default"))
+        assert isinstance(await store.put(new_entry("cow", began=number), "keep"), RefusedByPurge)
+        there, number = await store.find_or_begin(digest("cat"), embedding_model=MODEL)
+        assert (there, number) == (None, (await store.position()).number)
+        assert isinstance(await store.put(new_entry("cow", began=number), "keep"), Stored)
+
     async def test_a_store_that_began_before_the_purge_is_refused(self, store: SqlEntryStore) -> None:
         began = (await store.position()).number
         purged = await store.purge(PurgePredicate(namespace="default"))

@@ -305,7 +305,9 @@ async def test_a_volatile_turn_is_served_exactly_only_and_for_a_minute(world: Wo
     assert (await world.served(asked, "chat")).report.reason == "expired"
 
 
-async def test_a_join_that_finds_the_answer_already_stored_can_be_judged_too(world: World) -> None:
+async def test_a_join_that_finds_the_answer_already_stored_can_be_judged_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another node stored it between the leader's look and its generation; the follower asked with other words."""
     one = {"model": "m", "messages": [{"role": "user", "content": CUBE}]}
     two = {"model": "m", "messages": [{"role": "user", "content": AGAIN}]}
@@ -315,11 +317,11 @@ async def test_a_join_that_finds_the_answer_already_stored_can_be_judged_too(wor
     await world.purger.purge(PurgeRequest(namespace="default"))
     looks = asyncio.Event()
 
-    async def sufficient(exact_key: str, enough: int) -> Any:
+    async def stored_meanwhile(exact_key: str, *, embedding_model: str) -> Any:
         await looks.wait()
-        return entry
+        return entry, 0
 
-    world.generator._sufficient = sufficient  # type: ignore[method-assign]
+    monkeypatch.setattr(world.store, "find_or_begin", stored_meanwhile)
     waits = follows(world)
     leader = asyncio.create_task(world.served(one, "chat"))
     await waits.wait()

@@ -162,18 +162,18 @@ async def test_who_waits_for_anothers_generation_is_not_refused_for_the_others_b
     rich = Caller("default", "rich")
     body = {"prompt": "a cat", "model": "m"}
     leads, both_wait = asyncio.Event(), asyncio.Event()
-    outcome, position = world.cache._joining.outcome, world.store.position
+    outcome, begin = world.cache._joining.outcome, world.store.find_or_begin
 
     async def waiting(*args: Any) -> Any:
         (both_wait if leads.is_set() else leads).set()
         return await outcome(*args)
 
-    async def held() -> Any:
+    async def held(*args: Any, **options: Any) -> Any:
         await both_wait.wait()
-        return await position()
+        return await begin(*args, **options)
 
     monkeypatch.setattr(world.cache._joining, "outcome", waiting)
-    monkeypatch.setattr(world.store, "position", held)
+    monkeypatch.setattr(world.store, "find_or_begin", held)
     asking = asyncio.create_task(world.ask(body))
     await leads.wait()
     other = await world.cache.get_or_generate("images", body, caller=rich, directives=Directives())
