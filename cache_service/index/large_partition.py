@@ -151,12 +151,15 @@ class LargePartition:
     ) -> tuple[Rows, bool]:
         """The best of what is pending and of what the cells propose; and whether asking them for more would be in vain."""
         with self._notes:  # first: a row that is moved meanwhile must be found in one place at least
-            pending = np.concatenate([np.array(self._pending, np.int64), self._moving[0]])
+            moving = self._moving[0]
+            pending = np.concatenate([np.array(self._pending, np.int64), moving])
             selector = self._excluding()
         proposed, estimates = _NONE, np.empty(0, np.float32)
         if self._cells is not None:
             proposed, estimates = self._cells.propose(vector, wanted, floor, selector)
         rows = np.concatenate([pending, proposed]) if len(pending) else proposed
+        if len(moving):  # some are in the cells already, and must not be two of the best
+            rows = np.unique(rows)
         # `stored.vectors` is asked for after the rows were: the file may have grown for them
         scores = cosines(stored.vectors, rows, vector)
         rows, edge = best(rows, scores, limit, floor, margin)

@@ -161,6 +161,37 @@ async def test_what_changes_while_cells_are_made_is_not_lost(tmp_path: Path, mon
     await index.aclose()
 
 
+@pytest.mark.usefixtures("exact")
+async def test_a_row_that_is_being_moved_is_one_of_the_best_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noted as pending until all are in the cells: found in both places, it must not push another out."""
+    index, _ = await filled(tmp_path, 500)
+    in_the_middle, go_on, chunks = threading.Event(), threading.Event(), 0
+    assign = Cells.assign
+
+    def stopping(made: Cells, vectors: Matrix) -> rows.Rows:
+        nonlocal chunks
+        chunks += 1
+        if chunks == 2:
+            in_the_middle.set()
+            go_on.wait()
+        return assign(made, vectors)
+
+    monkeypatch.setattr(Cells, "assign", stopping)
+    stored = vectors(large_partition.CHUNK * 4, seed=9, together=20)
+    await index.settle()
+    model = BruteForceIndex(DIMENSION)
+    for entry_id, vector in enumerate(stored):
+        model.add(500 + entry_id, "p", vector)
+        index.add(500 + entry_id, "p", vector)
+    await asyncio.to_thread(in_the_middle.wait)
+    during = await answers(index, stored)
+    go_on.set()
+    assert during == await answers(model, stored)
+    await index.aclose()
+
+
 async def test_cells_are_made_anew_once_other_rows_lie_in_them(tmp_path: Path) -> None:
     """Centroids suit what they were made of: after a turnover of the whole partition they are made again, at the same size."""
     index, _ = await filled(tmp_path, 500)
