@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
 
 from cache_service.cache_key.key import form
 from cache_service.decision import Decision, Miss, MissReason
@@ -113,14 +116,18 @@ class Joining:
         on = self._steering.mode(question.asked.operation) == "on"
         if question.meaning is None or question.directives.exact_only or not on:
             return None
-        flights = self._flights.beside(question.key.partition)
-        beside = [generation for generation in flights if not self._steering.denied(question, generation.draft)]
-        others = [(generation.draft.vector, generation.analysis) for generation in beside]
+        beside = self._flights.beside(question.key.partition)
         floor = question.directives.threshold(self._steering.least_cosine(question))
-        position = await self._semantic.first_equal(question.meaning, others, floor, question.asked.operation)
-        if position is None or beside[position] not in self._flights.beside(question.key.partition):
+        near = [
+            (running, similarity)
+            for running, similarity in _near(question.meaning.embedding.vector, beside, floor)
+            if not self._steering.denied(question, running.draft)
+        ]
+        compared = [(running.analysis, similarity) for running, similarity in near]
+        position = await self._semantic.first_equal(question.meaning, compared, question.asked.operation)
+        if position is None or near[position][0] not in self._flights.beside(question.key.partition):
             return None  # none, or it ended or was purged while we compared
-        return beside[position]
+        return near[position][0]
 
     async def missing(self, question: Question, decision: Decision) -> Missing:
         """What to send for the question, and what its answer becomes: for who sends it another way than one by one."""
@@ -182,6 +189,18 @@ class Joining:
         return job, Generation(
             draft, n=question.asked.n, analysis=analysis, attempt=failures, priority=question.priority
         )
+
+
+def _near(
+    vector: npt.NDArray[np.float32], flights: Sequence[Generation[Outcome]], floor: float
+) -> list[tuple[Generation[Outcome], float]]:
+    """Those whose prompts' vectors have at least that cosine with the vector, and the cosine; in their order."""
+    known = [running for running in flights if running.draft.vector is not None and running.analysis is not None]
+    if not known:
+        return []
+    vectors = np.concatenate([running.draft.vector.vector for running in known if running.draft.vector is not None])
+    similarities = vectors.reshape(len(known), -1) @ vector
+    return [(known[place], float(similarities[place])) for place in np.flatnonzero(similarities >= floor)]
 
 
 def _join(running: Generation[Outcome], question: Question) -> None:

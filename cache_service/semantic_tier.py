@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from cache_service.decision import Judged
 from cache_service.embedding.base import Embedder, Reading
@@ -139,25 +139,11 @@ class SemanticTier:
         return judged
 
     async def first_equal(
-        self,
-        meaning: Meaning,
-        others: Iterable[tuple[StoredVector | None, Analysis | None]],
-        floor: float,
-        operation: str,
+        self, meaning: Meaning, others: Sequence[tuple[Analysis | None, float]], operation: str
     ) -> int | None:
-        """Which of the others (by position) the verifier takes for the same prompt, cosine ≥ floor; None if none."""
-        places, compared = [], []
-        for place, (vector, analysis) in enumerate(others):
-            if vector is None or analysis is None:
-                continue
-            similarity = float(vector.vector @ meaning.embedding.vector)
-            if similarity >= floor:
-                places.append(place)
-                compared.append((analysis, similarity))
-        verdicts = await self._judge(meaning.analysis, compared, operation)
-        return next(
-            (place for place, verdict in zip(places, verdicts, strict=False) if isinstance(verdict, Same)), None
-        )
+        """Which of the others (analysis and cosine; by position) the verifier takes for the same prompt; None if none."""
+        verdicts = await self._judge(meaning.analysis, others, operation)
+        return next((place for place, verdict in enumerate(verdicts) if isinstance(verdict, Same)), None)
 
     def stored_vector(self, meaning: Meaning) -> StoredVector:
         """The meaning as it is filed with an entry."""

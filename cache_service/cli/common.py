@@ -42,8 +42,12 @@ def with_profile(overrides: list[str] | None, profile: str | None) -> list[str]:
 
 
 def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns, run in a loop of its own."""
-    return asyncio.run(work)
+    """What the work returns, run in a loop of its own: uvloop's, as in the server, where there is one."""
+    try:
+        from uvloop import run
+    except ImportError:
+        return asyncio.run(work)
+    return run(work)
 
 
 def print_json(value: Any) -> None:

@@ -30,10 +30,28 @@ from cache_service.batch import (
     UpstreamBatch,
 )
 from cache_service.store.engine import Abandoned, Database
+from cache_service.store.prepared import Prepared
 from cache_service.store.tables import batch_items, batches, upstream_batches
 
 INSERTED_AT_ONCE = 500
 """Rows of one statement; the whole batch is one transaction all the same."""
+
+_OF, _AT = sa.bindparam("of", type_=sa.BigInteger), sa.bindparam("at", type_=sa.Integer)
+_END = Prepared.same(
+    sa.update(batch_items)
+    .where(
+        batch_items.c.batch == _OF,
+        batch_items.c.position == _AT,
+        sa.or_(batch_items.c.state == WAITING, batch_items.c.state == SENT),
+    )
+    .values(sent=sa.null(), draft=sa.null())
+    .returning(batch_items.c.position)
+)
+_EQUAL = Prepared.same(
+    sa.select(batch_items.c.position)
+    .where(batch_items.c.batch == _OF, batch_items.c.same_as == _AT, batch_items.c.state == WAITING)
+    .order_by(batch_items.c.position)
+)
 
 
 class SqlBatchStore:
@@ -235,21 +253,16 @@ async def _all(connection: AsyncConnection, statement: Any) -> Sequence[Any]:
 
 async def _end(connection: AsyncConnection, number: int, one: Ended, last: int) -> int:
     """Ends one item and its equals; gives the newest number. An item that has ended stays as it is."""
-    values = {"state": one.state, "decision": one.decision, "usd": one.usd, "cache": one.cache, "body": one.body,
-              "sent": None, "draft": None}  # fmt: skip
-    open_item = (*_of(number, one.position), batch_items.c.state.in_((WAITING, SENT)))
-    if not (
-        await connection.execute(sa.update(batch_items).where(*open_item).values(number=last + 1, **values))
-    ).rowcount:
+    values: dict[str, Any] = {"of": number, "state": one.state, "body": one.body}
+    own = {"number": last + 1, "decision": one.decision, "usd": one.usd, "cache": one.cache}
+    if not await _END.all(connection, values | own | {"at": one.position}):
         return last
     last += 1
-    equal = sa.select(batch_items.c.position).where(
-        batch_items.c.batch == number, batch_items.c.same_as == one.position, batch_items.c.state == WAITING
-    )
-    values |= {"cache": one.collapsed, "usd": None, "decision": "collapsed" if one.state == "done" else one.decision}
-    for position in (await connection.execute(equal.order_by(batch_items.c.position))).scalars().all():
+    collapsed = "collapsed" if one.state == "done" else one.decision
+    values |= {"decision": collapsed, "usd": None, "cache": one.collapsed}
+    for (position,) in await _EQUAL.all(connection, {"of": number, "at": one.position}):
         last += 1
-        await connection.execute(sa.update(batch_items).where(*_of(number, position)).values(number=last, **values))
+        await _END.all(connection, values | {"number": last, "at": position})
     return last
 
 

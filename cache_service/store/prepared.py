@@ -1,7 +1,8 @@
 """Statements that run with every request, made once.
 
 SQLAlchemy takes 50 to 100 µs to bind, execute and wrap what SQLite does in 5 to 15. So SQLite's driver is given the text that SQLAlchemy
-compiled, and its own rows come back; PostgreSQL's connection is given the statement. Booleans come back as SQLite has them: 0 and 1.
+compiled, and its own rows come back; PostgreSQL's connection is given the statement. Booleans come back as SQLite has them: 0 and 1. A
+list in `IN` can't be prepared.
 """
 
 from __future__ import annotations
