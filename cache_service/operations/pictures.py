@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import zlib
 from xml.etree import ElementTree as ET
 
 from PIL import Image, UnidentifiedImageError
+
+from cache_service.operations import png
 
 MAX_PIXELS = 64 * 2**20
 """More than any model makes (8.3 million pixels); a picture that claims more is a decompression bomb."""
@@ -36,12 +37,16 @@ def media_type(data: bytes) -> str | None:
 def is_whole(data: bytes, kind: str) -> bool:
     """Whether the picture is as its maker wrote it, to the end. Takes milliseconds.
 
-    It decodes to its last pixel. PNG: before that, every chunk is there with the right checksum, from IHDR to IEND, which tells a
+    It decodes to its last pixel. PNG: and every chunk is there with the right checksum, from IHDR to IEND, which tells a
     flipped bit that decoding doesn't. SVG: it parses as XML without a document type.
     """
     if kind == "image/svg+xml":
         return _is_whole_svg(data)
-    if not _has_its_end(data, kind):
+    if kind == "image/png":
+        chunks = png.read_chunks(data)
+        if chunks is None or not png.moves(chunks):
+            return chunks is not None and png.has_its_rows(chunks, MAX_PIXELS)
+    elif not _has_its_end(data, kind):
         return False
     try:
         with Image.open(io.BytesIO(data), formats=[_FORMATS[kind]]) as picture:
@@ -59,30 +64,12 @@ def is_whole(data: bytes, kind: str) -> bool:
 def _has_its_end(data: bytes, kind: str) -> bool:
     """Whether the mark that ends the file is there: decoders are content once they have every pixel."""
     match kind:
-        case "image/png":
-            return _is_whole_png(data)
         case "image/jpeg":
             return b"\xff\xd9" in data[-64:]
         case "image/gif":
             return data.rstrip(b"\x00").endswith(b";")
         case _:  # WebP: RIFF says how long it is
             return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-
-
-def _is_whole_png(data: bytes) -> bool:
-    chunks: list[bytes] = []
-    view, place = memoryview(data), 8
-    while chunks[-1:] != [b"IEND"]:
-        length = int.from_bytes(view[place : place + 4], "big")
-        end = place + 8 + length  # of the chunk's data; four bytes of checksum follow
-        if end + 4 > len(data):
-            return False
-        if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            return False
-        chunks.append(bytes(view[place + 4 : place + 8]))
-        place = end + 4
-    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    return chunks[0] == b"IHDR" and b"IDAT" in chunks and 0 < width * height <= MAX_PIXELS
 
 
 def _is_whole_svg(data: bytes) -> bool:

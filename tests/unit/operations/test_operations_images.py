@@ -221,3 +221,73 @@ def test_a_png_with_right_checksums_that_does_not_decode_is_not_whole() -> None:
     whole = zlib.compress(bytes(5 * 4))
     assert is_whole(png(whole), "image/png")
     assert not is_whole(png(bytes(20)), "image/png")
+
+
+MODES = ("1", "L", "LA", "RGB", "RGBA", "P", "I;16")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 33)])
+def test_a_png_of_any_kind_is_whole(mode: str, size: tuple[int, int]) -> None:
+    out = io.BytesIO()
+    made = Image.effect_noise(size, 50)
+    (Image.new(mode, size, 7) if mode == "I;16" else made.convert("RGB").convert(mode)).save(out, "PNG")
+    assert is_whole(out.getvalue(), "image/png")
+
+
+def png_of(header: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG with right checksums."""
+    parts = ((b"IHDR", header), *chunks, (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big") for name, data in parts
+    )
+
+
+def size_of(width: int, height: int, *kind: int) -> bytes:
+    """IHDR's data. kind: depth, colour type, compression, filtering, interlace."""
+    return width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes(kind)
+
+
+def test_an_interlaced_png_has_the_rows_of_every_pass() -> None:
+    """5 × 5 pixels of a byte, as rows × pixels of Adam7's seven passes; Pillow reads it the same way."""
+    passes = ((1, 1), (1, 1), (1, 2), (2, 1), (1, 3), (3, 2), (2, 5))
+    rows = b"".join(bytes(1 + width) * count for count, width in passes)
+    header = size_of(5, 5, 8, 0, 0, 0, 1)
+    whole = png_of(header, (b"IDAT", zlib.compress(rows)))
+    Image.open(io.BytesIO(whole)).load()
+    assert is_whole(whole, "image/png")
+    assert not is_whole(png_of(header, (b"IDAT", zlib.compress(rows[:-1]))), "image/png")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        png_of(size_of(4, 5, 8, 0, 0, 0, 0), (b"IDAT", zlib.compress(b"\5" + bytes(24)))),
+        png_of(size_of(4, 5, 8, 0, 0, 0, 0), (b"IDAT", zlib.compress(bytes(24)))),
+        png_of(size_of(4, 5, 8, 0, 0, 0, 0), (b"IDAT", zlib.compress(bytes(26)))),
+        png_of(size_of(4, 5, 8, 0, 0, 0, 0), (b"IDAT", zlib.compress(bytes(25))[:-1])),
+        png_of(size_of(4, 5, 8, 0, 0, 0, 0)),
+        png_of(size_of(4, 5, 8, 3, 0, 0, 0), (b"IDAT", zlib.compress(bytes(25)))),
+        png_of(size_of(4, 5, 3, 0, 0, 0, 0), (b"IDAT", zlib.compress(bytes(25)))),
+        png_of(size_of(4, 5, 8, 0, 0, 0, 2), (b"IDAT", zlib.compress(bytes(25)))),
+        png_of(size_of(4, 5, 8), (b"IDAT", zlib.compress(bytes(25)))),
+    ],
+    ids=["no-such-filter", "short", "long", "no-checksum", "nothing", "no-palette", "no-such-depth", "no-such-interlace", "short-header"],
+)  # fmt: skip
+def test_a_png_whose_rows_are_not_all_there_is_not_whole(broken: bytes) -> None:
+    assert is_whole(png_of(size_of(4, 5, 8, 0, 0, 0, 0), (b"IDAT", zlib.compress(bytes(25)))), "image/png")
+    assert not is_whole(broken, "image/png")
+
+
+@pytest.mark.parametrize("second", [1.0, 0.5])
+def test_a_png_that_moves_has_all_its_frames(second: float) -> None:
+    out = io.BytesIO()
+    first, other = Image.new("RGB", (9, 9), "red"), Image.effect_noise((9, 9), 50).convert("RGB")
+    first.save(out, "PNG", save_all=True, append_images=[other])
+    place = out.getvalue().index(b"fdAT")
+    length = int.from_bytes(out.getvalue()[place - 4 : place], "big")
+    data = out.getvalue()[place + 4 : place + 4 + length]
+    kept = data[: int(length * second)]
+    chunk = len(kept).to_bytes(4, "big") + b"fdAT" + kept + zlib.crc32(b"fdAT" + kept).to_bytes(4, "big")
+    moving = out.getvalue()[: place - 4] + chunk + out.getvalue()[place + 8 + length :]
+    assert is_whole(moving, "image/png") == (second == 1.0)
