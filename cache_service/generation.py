@@ -32,7 +32,8 @@ from cache_service.operations.base import Answer, Asked, Incomplete, Made, Opera
 from cache_service.providers import Provider
 from cache_service.question import is_large
 from cache_service.single_flight import Generation
-from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool, SpoolFile
+from cache_service.spooling import Spooling
+from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool
 from cache_service.store.entry import Entry, NewEntry, Output, Payment, SpoolHeader, StoredVector
 from cache_service.upstream.base import Call, Urgency
 
@@ -207,25 +208,29 @@ class Generator:
         self, job: Job, generation: Generation[Outcome], draft: NewEntry, bill: Bill, *, may_store: bool
     ) -> Outcome:
         """Step 7, and 8 where there is a complete answer."""
-        spooled = await self._open_spool(bill.id, draft, job.on_conflict) if may_store else None
+        spooling = Spooling(self._spool, draft.operation, self._hook)
+        if may_store:
+            known = draft_to_json(draft) | {"on_conflict": job.on_conflict}
+            await spooling.open(SpoolHeader(bill.id, draft.began, self._now(), known))
         try:
             with self._timed(generation, "generate"):
-                received = await self._call(job, generation, spooled)
+                received = await self._call(job, generation, spooling)
         except UpstreamError as error:
             await self._ledger.lost(bill, error.maybe_paid)
-            await self._discard(spooled)
+            await spooling.discard()
             return Broke(error)
         await self._ledger.lost(bill, received.maybe_paid)
         answer = await self._read(job.operation, received.status, received.raw)
+        await spooling.written()  # before anything is done with it
         if isinstance(answer, Incomplete):
             charge = self._ledger.payment(bill, "not-stored" if received.usage else "maybe-paid", received.usage)
             await self._ledger.file(bill, charge)
-            await self._discard(spooled)
+            await spooling.discard()
             self._hook(NotStored(draft.operation, "incomplete"))
             return NotUnderstood(received.status, received.raw, received.headers, answer.reason, received.request_id)
         draft = replace(draft, tags=frozenset(generation.tags))
         with self._timed(generation, "store"):
-            return await self._keep(job, draft, answer, received, bill, spooled, may_store=may_store)
+            return await self._keep(job, draft, answer, received, bill, spooling, may_store=may_store)
 
     async def recover(self, operations: Mapping[str, Operation]) -> None:
         """Stores what an earlier process had received but not stored; called once, before requests are served."""
@@ -324,7 +329,7 @@ class Generator:
         expired = entry.expires_at is not None and entry.expires_at <= self._now()
         return 0 < enough <= len(entry.outputs) and not expired
 
-    async def _call(self, job: Job, generation: Generation[Outcome], spooled: SpoolFile | None) -> Received:
+    async def _call(self, job: Job, generation: Generation[Outcome], spooling: Spooling) -> Received:
         """Sends the request; the body gathers in the generation and the spool."""
         # a long conversation takes a while to write
         to_call = partial(_to_call, job, generation.urgency)
@@ -332,8 +337,7 @@ class Generator:
         async with job.provider.upstream.send(call) as reply:
             async for piece in reply.pieces:
                 generation.append(piece)
-                if spooled is not None:
-                    spooled = await self._append(spooled, piece, generation.draft.operation)
+                spooling.append(piece)
             return Received(
                 reply.status, generation.body, reply.headers, reply.request_id, reply.usage(), reply.maybe_paid
             )
@@ -352,7 +356,7 @@ class Generator:
         answer: Answer,
         received: Received,
         bill: Bill,
-        spooled: SpoolFile | None,
+        spooling: Spooling,
         *,
         may_store: bool,
     ) -> Produced:
@@ -372,7 +376,7 @@ class Generator:
             except (
                 Exception
             ):  # whatever a store does, who paid gets the answer; the spool's file is stored at the next start
-                where = "lost with this process" if spooled is None else "kept in the spool"
+                where = "kept in the spool" if spooling.kept else "lost with this process"
                 log.exception("a paid answer could not be stored; it was served, and is %s", where)
                 self._hook(StoreFailed(draft.operation, "sql"))
                 why_not = "store failed"
@@ -380,7 +384,7 @@ class Generator:
             await self._ledger.file(bill, replace(payment, charge="not-stored"))
             self._hook(NotStored(draft.operation, why_not))
         if why_not != "store failed":
-            await self._discard(spooled)
+            await spooling.discard()
         return Produced(
             raw=received.raw,
             headers=received.headers,
@@ -446,25 +450,6 @@ class Generator:
             self._hook(StoreFailed(new.operation, "index"))
         return stored.entry
 
-    async def _open_spool(self, bill_id: str, draft: NewEntry, on_conflict: OnConflict) -> SpoolFile | None:
-        known = draft_to_json(draft) | {"on_conflict": on_conflict}
-        header = SpoolHeader(bill_id, draft.began, self._now(), known)
-        try:
-            return await self._spool.open(header)
-        except StoreError:
-            log.exception("no spool for this generation")
-            self._hook(StoreFailed(draft.operation, "spool"))
-            return None
-
-    async def _append(self, spooled: SpoolFile, piece: bytes, operation: str) -> SpoolFile | None:
-        try:
-            await spooled.append(piece)
-        except StoreError:
-            self._hook(StoreFailed(operation, "spool"))
-            await self._discard(spooled)
-            return None
-        return spooled
-
     @contextlib.contextmanager
     def _timed(self, generation: Generation[Outcome], step: str) -> Iterator[None]:
         started = self._monotonic()
@@ -473,14 +458,6 @@ class Generator:
         finally:
             generation.steps[step] = self._monotonic() - started
             self._hook(StepTimed(generation.draft.operation, step, generation.steps[step]))
-
-    async def _discard(self, spooled: SpoolFile | None) -> None:
-        if spooled is None:
-            return
-        try:
-            await spooled.discard()
-        except StoreError:
-            log.exception("a spool file could not be removed; the next start looks at it again")
 
 
 def _to_call(job: Job, urgency: Urgency | None) -> Call:

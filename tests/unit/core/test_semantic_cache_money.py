@@ -15,9 +15,10 @@ from cache_service.answer import Caller
 from cache_service.budget import DAY, Limits
 from cache_service.decision import Directives
 from cache_service.errors import BudgetExceeded, StoreError, UpstreamTimeout
+from cache_service.generation import draft_to_json
 from cache_service.instrumentation.events import UsdSpent
 from cache_service.lifetime import Lifetimes
-from cache_service.store.entry import Charge, Kind, PurgePredicate
+from cache_service.store.entry import Charge, Kind, PurgePredicate, SpoolHeader
 from cache_service.upstream.base import Call
 from cache_service.verification.rules import RulesVerifier
 from tests.fakes.upstream import Planned
@@ -204,8 +205,8 @@ async def test_what_a_killed_process_had_paid_is_in_the_ledger_once(
         "images", {"prompt": "a cat", "model": "m"}, Caller("default", "tester"), Directives(), frozenset(), "", 0
     )
     draft = world.cache._joining._prepare(question, await world.cache._exact(question), 0)[1].draft
-    spooled = await world.generator._open_spool("bill", draft, "append")
-    assert spooled is not None
+    entry = draft_to_json(draft) | {"on_conflict": "append"}
+    spooled = await world.generator._spool.open(SpoolHeader("bill", draft.began, 0.0, entry))
     body = b"".join(generate(Call("/images/generations", b"{}", 0.0)).pieces)
     await spooled.append(body if whole else body[:20])
     _let_go(spooled)
