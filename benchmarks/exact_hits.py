@@ -133,7 +133,7 @@ def again(running: Service, rounds: int, seconds: float) -> dict[str, list[Load]
 
 def first(running: Service, folder: Path, rounds: int) -> dict[str, list[Load]]:
     """Pictures that were not asked for since the service's start. Both find the files in the machine's page cache."""
-    digests = [path.name for path in sorted((folder / "blobs").glob("??/??/*")) if len(path.name) == 64]
+    digests = [path.name for path in sorted((folder / "blobs").glob("??/*")) if len(path.name) == 64]
     loads: dict[str, list[Load]] = {"read, hash, encode, send": [], "service, first": []}
     with app("pictures", SERVER, folder / "blobs") as bare:
         for _ in range(rounds):

@@ -28,9 +28,9 @@ import orjson
 import sqlalchemy as sa
 
 from cache_service.errors import ConfigurationError, StoreCorrupt, StoreError
-from cache_service.store.blobs import collection_paused, keep, read_blob, stored_blobs
+from cache_service.store.blobs import collection_paused, keep, make_folders, read_blob, stored_blobs
 from cache_service.store.engine import database_url
-from cache_service.store.files import DurableFolders, sync_folder, wrapped, write_all
+from cache_service.store.files import sync_folder, wrapped, write_all
 from cache_service.store.migrations import renew_epoch
 
 MANIFEST = "manifest.json"
@@ -209,8 +209,7 @@ def _dump_postgresql(database: sa.URL, file: Path) -> None:
 
 def _copy_blobs(digests: Iterable[str], source: Path, target: Path) -> tuple[int, int, list[str]]:
     """How many there are then and their bytes, and those that couldn't be copied because they aren't what they should be."""
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folders = DurableFolders(target)
+    make_folders(target)
     count, size, damaged = 0, 0, []
     for digest in digests:
         try:
@@ -218,7 +217,7 @@ def _copy_blobs(digests: Iterable[str], source: Path, target: Path) -> tuple[int
         except StoreCorrupt:
             damaged.append(digest)
             continue
-        keep(folders, target, digest, picture)
+        keep(target, digest, picture)
         count, size = count + 1, size + len(picture)
     return count, size, damaged
 

@@ -1,6 +1,6 @@
-"""Pictures as files named by the SHA-256 of their bytes, in folders by the first digits: `ab/cd/abcd…`.
+"""Pictures as files named by the SHA-256 of their bytes, in 256 folders by the first digits: `ab/abcd…`.
 
-A picture is durable before it is named: temporary file, fsync, rename, fsync of the folder (and of folders just made).
+A picture is durable before it is named: temporary file, fsync, rename, fsync of the folder. The folders are made before the first picture.
 A process that is killed leaves at most temporary files, which the next one to open the store removes; those of a
 process that still lives are locked and stay.
 
@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from pathlib import Path
 
 from cache_service.errors import StoreCorrupt, StoreReadOnly
-from cache_service.store.files import DurableFolders, locked, make_private_folder, sync_folder, wrapped, write_all
+from cache_service.store.files import locked, make_private_folder, sync_folder, wrapped, write_all
 
 COLLECTED_AT_ONCE = 64
 """Blobs deleted while no writer may begin: some milliseconds."""
@@ -38,7 +38,6 @@ class FileBlobStore:
 
     def __init__(self, root: Path, *, spare_younger_than: float, clock: Callable[[], float]) -> None:
         self._root = root
-        self._folders = DurableFolders(root)
         self._spare = spare_younger_than
         self._clock = clock
         self._pinned: Counter[str] = Counter()
@@ -120,7 +119,7 @@ class FileBlobStore:
         if self._failed is not None:
             raise StoreReadOnly(str(self._failed))
         try:
-            await asyncio.to_thread(keep, self._folders, self._root, digest, picture)
+            await asyncio.to_thread(keep, self._root, digest, picture)
         except StoreReadOnly as exc:
             self._failed = exc  # after a failed fsync the page cache may claim what the disk doesn't have
             raise
@@ -147,12 +146,12 @@ def collection_paused(root: Path) -> Iterator[None]:
 
 
 def _path(root: Path, digest: str) -> Path:
-    return root / digest[:2] / digest[2:4] / digest
+    return root / digest[:2] / digest
 
 
 def _prepare(root: Path) -> None:
     with wrapped("opening the folder of pictures"):
-        make_private_folder(root)
+        make_folders(root)
         for path in root.glob(f"*{_TEMPORARY}"):
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDWR)
@@ -163,15 +162,21 @@ def _prepare(root: Path) -> None:
                     os.close(descriptor)
 
 
-def keep(folders: DurableFolders, root: Path, digest: str, picture: bytes) -> None:
+def make_folders(root: Path) -> None:
+    """The folder of pictures and those in it, all durable."""
+    make_private_folder(root)
+    for number in range(256):
+        (root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+    sync_folder(root)
+
+
+def keep(root: Path, digest: str, picture: bytes) -> None:
     """Makes the file durable under its name, unless it is there already with as many bytes."""
     path = _path(root, digest)
     with wrapped("storing a picture"):
         there = _touched(path, len(picture))
-        if there:
-            folders.make(path.parent)
-        else:
-            _write_anew(folders, root, path, picture)
+        if not there:
+            _write_anew(root, path, picture)
         try:
             sync_folder(path.parent)
         except OSError:
@@ -190,14 +195,13 @@ def _touched(path: Path, size: int) -> bool:
     return True
 
 
-def _write_anew(folders: DurableFolders, root: Path, path: Path, picture: bytes) -> None:
+def _write_anew(root: Path, path: Path, picture: bytes) -> None:
     temporary = root / f"{secrets.token_hex(8)}{_TEMPORARY}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         locked(descriptor)
-        with folders.making(path.parent):
-            write_all(descriptor, picture)
-            os.fsync(descriptor)
+        write_all(descriptor, picture)
+        os.fsync(descriptor)
         temporary.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -246,4 +250,4 @@ def _delete(root: Path, paths: list[Path], younger_than: float | None) -> int | 
 def stored_blobs(root: Path) -> list[str]:
     """Every stored digest."""
     with wrapped("listing the pictures"):
-        return [path.name for path in root.glob("??/??/*") if _DIGEST.fullmatch(path.name)]
+        return [path.name for path in root.glob("??/*") if _DIGEST.fullmatch(path.name)]

@@ -10,9 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cache_service.errors import StoreError, StoreReadOnly
@@ -53,38 +51,6 @@ def make_private_folder(folder: Path) -> None:
     make_private_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     sync_folder(folder.parent)
-
-
-class DurableFolders:
-    """Folders below a root that are known to survive a power cut; safe to use from several threads.
-
-    That a folder is there doesn't say so: another thread may have made it a moment ago, or a process that was killed.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._lock = threading.RLock()
-        self._durable = {root}
-
-    def make(self, folder: Path) -> None:
-        """Makes the folder and those between it and the root, and makes their names durable once in this process."""
-        if folder in self._durable:
-            return
-        with self._lock:
-            self.make(folder.parent)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(folder.parent)
-            self._durable.add(folder)
-
-    @contextlib.contextmanager
-    def making(self, folder: Path) -> Iterator[None]:
-        """`make`, in another thread while the block runs: both wait for the disk. Raises what it raises once the block has ended."""
-        if folder in self._durable:
-            yield
-            return
-        with ThreadPoolExecutor(1, "folders") as beside:
-            made = beside.submit(self.make, folder)
-            yield
-            made.result()
 
 
 def locked(descriptor: int) -> bool:
