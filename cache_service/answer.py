@@ -1,15 +1,22 @@
-"""What `SemanticCache` gives back: an answer or a failure, each with a report of how it came about. Frozen values."""
+"""What `SemanticCache` gives back: an answer or a failure, each with a report of how it came about. Frozen values.
+
+Those that every hit makes are named tuples: a frozen dataclass of 24 members takes 3 µs to make, and there are several.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from cache_service.errors import CacheServiceError
 
 Forwarded: TypeAlias = Literal["miss", "partial", "stale", "request", "bypass"]
 """Why the request went upstream, in RFC 9211's words: `request` for `no-cache`, `bypass` for what isn't cached at all."""
+
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +27,7 @@ class Caller:
     client: str = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """How one answer came about; the source of `Cache-Status`, `Age`, the log line and `/v1/generate`'s `cache` member.
 
     decision: "hit" | "stale-hit" | "miss" | "partial" | "collapsed" | "bypass". kind: "exact" | "semantic" | "".
@@ -58,13 +64,12 @@ class Report:
     usd: float | None = None
     saved_usd: float | None = None
     estimated_usd: float | None = None
-    made: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, Any] = NOTHING
     tokens: tuple[int, int] = (0, 0)
     upstream_request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """An answer for the client: a whole body, or a stream's pieces (then `body` is empty).
 
     headers: the upstream's headers that a client may see, names in lower case. Whoever gets `pieces` must read or close them.
@@ -74,7 +79,7 @@ class Served:
     body: bytes
     media_type: str
     report: Report
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NOTHING
     pieces: AsyncIterator[bytes] | None = None
 
 
@@ -110,8 +115,7 @@ def shown(report: Report) -> dict[str, Any]:
 Result: TypeAlias = Served | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """One request as it was decided, for operators to look at; it holds prompts, so it goes nowhere else.
 
     at: Unix seconds when the answer was ready. status: 0 where there was none to give; `error` then names the error's class.

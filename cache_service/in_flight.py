@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable
 
 
@@ -11,14 +10,14 @@ class InFlight:
 
     def __init__(self) -> None:
         self._requests: dict[Hashable, str | None] = {}
-        self._by_client: Counter[str] = Counter()
+        self._by_client: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def of(self, client: str) -> int:
         """How many are this client's."""
-        return self._by_client[client]
+        return self._by_client.get(client, 0)
 
     def add(self, request: Hashable) -> None:
         """One more, of nobody yet."""
@@ -28,12 +27,12 @@ class InFlight:
         """Says whose an added request is."""
         if self._requests.get(request, client) is None:
             self._requests[request] = client
-            self._by_client[client] += 1
+            self._by_client[client] = self.of(client) + 1
 
     def discard(self, request: Hashable) -> None:
         """It is over. Idempotent."""
         client = self._requests.pop(request, None)
         if client is not None:
-            self._by_client[client] -= 1
-            if not self._by_client[client]:
+            left = self._by_client[client] = self._by_client[client] - 1
+            if not left:
                 del self._by_client[client]  # names are as many as an operator makes

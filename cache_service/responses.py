@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from cache_service.answer import Forwarded, Report, Served
 from cache_service.decision import Decision, Hit, Miss, MissReason, StaleHit
@@ -80,8 +79,7 @@ class Responses:
 
         before: the entry that had some of the outputs already. held: their pictures by digest, which a purge may have deleted since.
         """
-        report = replace(
-            report,
+        report = report._replace(
             stored=produced.entry is not None and produced.filed_as_asked,
             detail=report.detail or _why_not_stored(produced),
             usd=produced.usd if leads else None,
@@ -112,8 +110,7 @@ class Responses:
 
     def not_understood(self, outcome: NotUnderstood, report: Report) -> Served:
         """A 2xx that holds no complete result, as it came."""
-        report = replace(
-            report,
+        report = report._replace(
             forward_status=outcome.status,
             detail=f"not stored: {outcome.reason}",
             upstream_request_id=outcome.request_id,

@@ -110,28 +110,28 @@ class Serving:
                 broken = UpstreamUnreachable(
                     f"the upstream's answer for the outputs that are missing held none: {reason}"
                 )
-                return self.failed(question, broken, replace(report, detail=f"not stored: {reason}"))
+                return self.failed(question, broken, report._replace(detail=f"not stored: {reason}"))
             case NotUnderstood():
                 return self.answered(question, self._responses.not_understood(outcome, report))
             case Broke(error):
                 status = error.status if isinstance(error, UpstreamRefused) else None
-                return self.failed(question, error, replace(report, forward_status=status))
+                return self.failed(question, error, report._replace(forward_status=status))
 
     def _report(
         self, question: Question, decision: Decision, generation: Generation[Outcome], *, leads: bool
     ) -> Report:
         """How the generation came to answer the question; for one that was joined by meaning, also whose it is."""
         draft, meaning = generation.draft, question.meaning
-        report = replace(miss_report(decision, draft.exact_key, leads=leads), provider=question.provider.name)
+        report = miss_report(decision, draft.exact_key, leads=leads)._replace(provider=question.provider.name)
         if leads:
             missing = question.asked.n - (0 if isinstance(decision, Miss) else len(decision.entry.outputs))
-            report = replace(report, estimated_usd=self._ledger.estimate(question.asked, missing))
+            report = report._replace(estimated_usd=self._ledger.estimate(question.asked, missing))
         if draft.exact_key == question.key.exact or not isinstance(decision, Miss):
             return report
         similarity = None
         if draft.vector is not None and meaning is not None:
             similarity = float(draft.vector.vector @ meaning.embedding.vector)
-        return replace(report, matched_prompt=draft.prompt, matched_key=draft.exact_key, similarity=similarity)
+        return report._replace(matched_prompt=draft.prompt, matched_key=draft.exact_key, similarity=similarity)
 
     def not_cached(self, question: Question, decision: Decision) -> Failed:
         """The client wanted nothing generated, and nothing stored can be served."""
@@ -142,7 +142,7 @@ class Serving:
     def answered(self, question: Question, served: Served) -> Served:
         """The same answer, once it is counted and recorded."""
         if question.course is not None:
-            served = replace(served, report=replace(served.report, fallback=str(question.course.step)))
+            served = served._replace(report=served.report._replace(fallback=str(question.course.step)))
             self._hook(FellBack(question.asked.operation, str(question.course.step), "answered"))
         report, operation = served.report, question.asked.operation
         self._record(question, report, report.decision, served.status)

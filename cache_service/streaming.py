@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 from cache_service.answer import Report, Result, Served
 from cache_service.errors import NotCached, UpstreamError, UpstreamRefused
@@ -41,7 +40,7 @@ class Streaming:
                     return instead
                 else:
                     status = error.status if isinstance(error, UpstreamRefused) else None
-                    return self._serving.failed(question, error, replace(report, forward_status=status))
+                    return self._serving.failed(question, error, report._replace(forward_status=status))
 
     async def _begin(self, question: Question, report: Report) -> Served:
         """The answer once its first piece is there. Raises UpstreamError."""
@@ -65,8 +64,8 @@ class Streaming:
                 raise
             opening.push_async_callback(self._pay, bill, reply)
             stack = opening.pop_all()
-        report = replace(
-            report, upstream_request_id=reply.request_id, estimated_usd=bill.estimate, provider=provider.name
+        report = report._replace(
+            upstream_request_id=reply.request_id, estimated_usd=bill.estimate, provider=provider.name
         )
         media_type = reply.headers.get("content-type", "text/event-stream")
         return self._serving.answered(

@@ -30,6 +30,7 @@ class Token(str):
 
 _MAX_INTEGER: Final = 999_999_999_999_999  # RFC 8941, section 3.3.1
 _HITS: Final = frozenset({"hit", "stale-hit"})
+_PLAIN: Final = re.compile(r"[0-9a-f]{1,64}")  # what an exact key is
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -38,7 +39,8 @@ def render_cache_status(report: Report) -> str:
     plain = not (report.forwarded or report.stored or report.collapsed or report.fallback)
     if plain and report.kind == "exact" and report.decision in _HITS and report.key:  # most answers of a busy service
         ttl = "" if report.ttl is None else f" ttl={_whole_seconds(report.ttl)};"
-        return f'{CACHE_NAME}; hit; key={_item(to_ascii(report.key))};{ttl} detail="exact"'
+        key = f'"{report.key}"' if _PLAIN.fullmatch(report.key) else _item(to_ascii(report.key))
+        return f'{CACHE_NAME}; hit; key={key};{ttl} detail="exact"'
     parameters: dict[str, Any] = {}
     if report.forwarded is None:
         if report.decision in ("hit", "stale-hit"):

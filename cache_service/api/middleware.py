@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -72,6 +72,7 @@ class Edge:
         self._max_in_flight = service.settings.max_in_flight_requests
         self._max_held = service.settings.max_held_body_bytes
         self._held = 0
+        self._ids = _new_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request from its first byte to its log line."""
@@ -79,7 +80,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         fields = _fields(scope)
-        exchange = Exchange(fields, _request_id(fields), time.perf_counter())
+        exchange = Exchange(fields, _sent_id(fields) or next(self._ids), time.perf_counter())
         exchange.operation = GENERATION_ROUTES.get(scope["path"], "")
         scope[SCOPE_KEY] = exchange
         answer = _Answer(send, exchange.request_id, draining=self._service.draining)
@@ -151,26 +152,9 @@ class Edge:
         """The log line, and the event of a generation route. Neither holds a prompt, a key or the path as it was sent."""
         seconds = time.perf_counter() - exchange.started
         report = exchange.report
-        fields: dict[str, object] = {
-            "request_id": exchange.request_id,
-            "method": scope["method"] if scope["method"] in METHODS else "other",
-            "route": getattr(scope.get("route"), "path_format", "unknown"),
-            "status": answer.status,
-            "seconds": round(seconds, 6),
-        }
-        if exchange.caller is not None:
-            fields["client"] = exchange.caller.client
-        if report is not None:
-            fields |= {"decision": report.decision, "reason": report.reason, "kind": report.kind}
-            fields |= {"fallback": report.fallback or None, "provider": report.provider or None}
-            fields |= {"similarity": report.similarity, "usd": report.usd, "saved_usd": report.saved_usd}
-        if exchange.code:
-            fields["code"] = exchange.code
-        if exchange.fault:
-            fields["fault"] = exchange.fault
         level = logging.ERROR if exchange.fault else logging.INFO
         if log.isEnabledFor(level):
-            log.handle(FactRecord(log.name, level, "request", fields))
+            log.handle(FactRecord(log.name, level, "request", _facts(scope, exchange, answer.status, seconds)))
         if scope["path"] in GENERATION_ROUTES and report is None:
             # the cache counts what reaches it
             self._service.hook(
@@ -184,6 +168,28 @@ class Edge:
                     error="client" if answer.status < 500 else "service",
                 )
             )
+
+
+def _facts(scope: Scope, exchange: Exchange, status: int, seconds: float) -> dict[str, object]:
+    """What the log line of a request says; None is left out there."""
+    facts: dict[str, object] = {
+        "request_id": exchange.request_id,
+        "method": scope["method"] if scope["method"] in METHODS else "other",
+        "route": getattr(scope.get("route"), "path_format", "unknown"),
+        "status": status,
+        "seconds": round(seconds, 6),
+        "client": exchange.caller.client if exchange.caller is not None else None,
+    }
+    if (report := exchange.report) is not None:
+        facts.update(
+            decision=report.decision, reason=report.reason, kind=report.kind, fallback=report.fallback or None,
+            provider=report.provider or None, similarity=report.similarity, usd=report.usd, saved_usd=report.saved_usd,
+        )  # fmt: skip
+    if exchange.code:
+        facts["code"] = exchange.code
+    if exchange.fault:
+        facts["fault"] = exchange.fault
+    return facts
 
 
 class _Answer:
@@ -245,9 +251,15 @@ def _fields(scope: Scope) -> dict[bytes, tuple[bytes, ...]]:
     return fields
 
 
-def _request_id(fields: Mapping[bytes, tuple[bytes, ...]]) -> str:
-    """The client's `X-Request-Id` where there is exactly one that can stand in a log, else a new one."""
+def _sent_id(fields: Mapping[bytes, tuple[bytes, ...]]) -> str | None:
+    """The client's `X-Request-Id`, where there is exactly one that can stand in a log."""
     sent = fields.get(b"x-request-id", ())
-    if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
-        return sent[0].decode("ascii")
-    return os.urandom(16).hex()
+    return sent[0].decode("ascii") if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]) else None
+
+
+def _new_ids() -> Iterator[str]:
+    """128 random bits each; the kernel is asked for many of them at once."""
+    while True:
+        many = os.urandom(256 * 16).hex()
+        for start in range(0, len(many), 32):
+            yield many[start : start + 32]

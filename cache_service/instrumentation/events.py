@@ -1,17 +1,16 @@
 """What the service tells about itself: frozen events, handed to a hook. The core names no metrics library.
 
-No event holds a prompt, a picture or a key; `model` and `key_name` are names from configuration or bounded by the hook.
+The commonest are named tuples, which are made in half the time. No event holds a prompt, a picture or a key; `model` and `key_name` are names from configuration or bounded by the hook.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 
-@dataclass(frozen=True, slots=True)
-class RequestServed:
+class RequestServed(NamedTuple):
     """One request of a generation route was answered.
 
     decision: "hit", "stale-hit", "miss", "partial", "collapsed", "bypass" or "error"; kind: "exact", "semantic" or "".
@@ -33,8 +32,7 @@ class RequestServed:
     saved_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepTimed:
+class StepTimed(NamedTuple):
     """One of the eight steps took `seconds`."""
 
     operation: str

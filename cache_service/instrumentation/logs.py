@@ -64,11 +64,16 @@ class LineHandler(logging.StreamHandler[TextIO]):
         """Formats the line now, whatever happens to its facts later."""
         try:
             self._lines.append(self.format(record))
-            loop = asyncio._get_running_loop()  # noqa: SLF001  documented, and raises nothing where there is none
-            if loop is None or record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES:
+            if record.levelno >= logging.WARNING or len(self._lines) >= MOST_LINES:
                 self.flush()
-            elif len(self._lines) == 1:
-                loop.call_later(WRITE_EVERY, self.flush)
+            elif (
+                len(self._lines) == 1
+            ):  # asked for the first alone: Python 3.11 asks the system for its process each time
+                loop = asyncio._get_running_loop()  # noqa: SLF001  documented, and raises nothing where there is none
+                if loop is None:
+                    self.flush()
+                else:
+                    loop.call_later(WRITE_EVERY, self.flush)
         except Exception:  # as every handler: a line that can't be written ends no request
             self.handleError(record)
 

@@ -10,7 +10,6 @@ import asyncio
 import binascii
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import orjson
@@ -103,7 +102,7 @@ def _digest(text: object) -> str | None:
 
 def _collapsed(report: Report) -> Report:
     """How the same answer came to an item that is equal to the first."""
-    return replace(report, decision="collapsed", collapsed=True, usd=None)
+    return report._replace(decision="collapsed", collapsed=True, usd=None)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -276,7 +276,7 @@ class Through:
             stored=taken.stored,
             usd=taken.usd,
         )
-        equal = replace(report, decision="collapsed", collapsed=True, usd=None)
+        equal = report._replace(decision="collapsed", collapsed=True, usd=None)
         return Ended(
             item.position, "done", text.decode("utf-8"), decision="miss", usd=taken.usd,
             cache=json.dumps(shown(report)), collapsed=json.dumps(shown(equal)),

@@ -231,13 +231,14 @@ def _kind(asked: Asked, client: str, group: str) -> Kind:
 
 def _made(asked: Asked, client: str, group: str, made: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
     """What was made for a request, as far as that is known: the members of its `Kind`, in order."""
+    model, size, quality = made.get("model"), made.get("size"), made.get("quality")
     context = asked.context
     return (
         asked.operation,
         client,
-        _word(made.get("model")) or asked.model or "",
-        _word(made.get("size")) or _word(context.get("size")),
-        _word(made.get("quality")) or _word(context.get("quality")),
+        model if model and isinstance(model, str) else asked.model or "",
+        size if size and isinstance(size, str) else _word(context.get("size")),
+        quality if quality and isinstance(quality, str) else _word(context.get("quality")),
         group,
     )
 

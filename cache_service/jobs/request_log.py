@@ -8,8 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from cache_service.answer import Trace
 from cache_service.store.entry import PurgePredicate
@@ -17,8 +16,7 @@ from cache_service.store.entry import PurgePredicate
 PROMPT_KEPT: Final = 1000  # characters; so a thousand requests take a few MB at most
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A request and its number; a later one has a larger number."""
 
     number: int
@@ -47,12 +45,11 @@ class RequestLog:
         """Remembers the request, its prompts cut."""
         report = trace.report
         if max(len(trace.prompt), len(report.matched_prompt or ""), len(report.rejected_prompt or "")) > PROMPT_KEPT:
-            report = replace(
-                report,
+            report = report._replace(
                 matched_prompt=None if report.matched_prompt is None else report.matched_prompt[:PROMPT_KEPT],
                 rejected_prompt=None if report.rejected_prompt is None else report.rejected_prompt[:PROMPT_KEPT],
             )
-            trace = replace(trace, prompt=trace.prompt[:PROMPT_KEPT], report=report)
+            trace = trace._replace(prompt=trace.prompt[:PROMPT_KEPT], report=report)
         self._seen.append(Seen(next(self._numbers), trace))
 
     def page(self, fits: Callable[[Seen], bool], *, before: int | None, limit: int) -> list[Seen]:

@@ -78,7 +78,7 @@ def trace(request_id: str, **members: Any) -> Trace:
         request_id, 1000.0, Caller("default", "web"), "images", "m", "a fox", digest("cat"), HIT, 200, "", 0.01,
         {"key": 0.001, "exact": 0.002},
     )  # fmt: skip
-    return replace(usual, **members)
+    return usual._replace(**members)
 
 
 class TestEntries:

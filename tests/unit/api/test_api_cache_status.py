@@ -16,8 +16,8 @@ from cache_service.api.cache_status import MAX_DETAIL, render_age, render_cache_
 DECISIONS = st.sampled_from(["hit", "stale-hit", "miss", "partial", "collapsed", "bypass"])
 FORWARDED = st.none() | st.sampled_from(["miss", "partial", "stale", "request", "bypass"])
 REPORTS = st.builds(
-    Report,
-    decision=DECISIONS, key=st.text(max_size=80), kind=st.sampled_from(["exact", "semantic", ""]), reason=st.text(max_size=300),
+    lambda **members: Report(**members),  # else all its members are drawn
+    decision=DECISIONS, key=st.text(max_size=80) | st.just("0a" * 32), kind=st.sampled_from(["exact", "semantic", ""]), reason=st.text(max_size=300),
     detail=st.text(max_size=300), similarity=st.none() | st.floats(-1, 1), age=st.none() | st.floats(), forwarded=FORWARDED,
     ttl=st.none() | st.floats(allow_nan=False), forward_status=st.none() | st.integers(100, 599), stored=st.booleans(),
     collapsed=st.booleans(),

@@ -19,11 +19,16 @@ CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "
 CHAT_FRESH: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "why is grass green"}]}
 
 
+def _members(event: Any) -> dict[str, Any]:
+    """The commonest events are named tuples, the others dataclasses."""
+    return event._asdict() if isinstance(event, tuple) else asdict(event)
+
+
 async def _work(world: World, body: str | Mapping[str, Any], operation: str, namespace: str) -> list[dict[str, Any]]:
     """Everything that was told of one request, calls of the upstream among it, without how long each step took."""
     since, calls = len(world.events), len(world.upstream.calls)
     await world.served(body, operation=operation, namespace=namespace)
-    told = [{"event": type(event).__name__} | asdict(event) | {"seconds": 0} for event in world.events[since:]]
+    told = [{"event": type(event).__name__} | _members(event) | {"seconds": 0} for event in world.events[since:]]
     return [*told, {"calls": len(world.upstream.calls) - calls}]
 
 
