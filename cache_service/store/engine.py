@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cache_service.errors import ConfigurationError, StoreCorrupt, StoreError, StoreReadOnly
-from cache_service.store.sqlite import READING, WRITING, SqliteThreads, driver_of, run_here
+from cache_service.store.sqlite import READING, WRITING, SqliteHere, SqliteThreads, driver_of, run_here
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ class Database:
             self._writer = SqliteThreads(self.url, threads=1, pragmas=writing, name="sqlite-writer")
             self._readers = SqliteThreads(self.url, threads=READERS, pragmas=READING, name="sqlite-reader")
             self._lookers = SqliteThreads(self.url, threads=OPERATORS, pragmas=READING, name="sqlite-operator")
+            self._here = SqliteHere(self.url)
         else:
             self._engine = _postgresql_engine(self.url)
             self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -104,6 +105,10 @@ class Database:
         except TimeoutError:
             raise StoreError(f"the database didn't answer within {ANSWER_WITHIN:g} s") from None
 
+    def glance(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T | None:
+        """Runs `work` of microseconds at once, on the loop. None where only `answer` can tell: on PostgreSQL, or where that was slow lately."""
+        return self._here.read(work) if self.is_sqlite else None
+
     async def look(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """As `read`, for operators and upkeep: `OPERATORS` at once, so that what is slow there takes no connection from a hit."""
         with _reading_mapped():
@@ -130,6 +135,7 @@ class Database:
         """Waits for the writes under way and closes every connection; idempotent."""
         await asyncio.gather(*self._writes, return_exceptions=True)
         if self.is_sqlite:
+            self._here.close()
             await asyncio.to_thread(self._lookers.close)
             await asyncio.to_thread(self._readers.close)
             await asyncio.to_thread(self._writer.close)  # last: the one that may write to the file tidies up

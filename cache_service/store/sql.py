@@ -118,7 +118,9 @@ class SqlEntryStore:
         return self._database.failed
 
     async def find(self, exact_key: str, *, embedding_model: str) -> Entry | None:
-        """One statement."""
+        """One statement, and before it a glance: most keys that aren't in memory aren't there."""
+        if self._database.glance(lambda c: reading.is_absent(c, exact_key)):
+            return None
         found = await self._database.answer(lambda c: reading.by_key(c, exact_key, embedding_model))
         await self._quarantine_corrupt(found.corrupt)
         return next(iter(found.entries.values()), None)
