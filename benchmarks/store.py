@@ -6,7 +6,8 @@ commit of a row. Small answers: `put` with its payment, one after another and so
 sqlite3: one row of the same bytes, one by one and in groups of 64; and beside the very rows that a store writes, in groups of 64.
 All in turn in one run, so that a busy machine is busy for all of them.
 
-What it doesn't show: steps 1 to 6 (`latency.py`), HTTP, another file system or disk, PostgreSQL, a database of a million entries.
+What it doesn't show: what is done once the answer is out (the spool's file goes), steps 1 to 6 (`latency.py`), HTTP, another file system or
+disk, PostgreSQL, a database of a million entries.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,7 @@ class Ours:
     upstream: AtOnce
     operation: Images
     steps: dict[str, list[float]] = field(default_factory=dict)
+    afterwards: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def picture(self, name: str) -> None:
         """A miss from step 7 on."""
@@ -178,6 +180,7 @@ class Ours:
         assert outcome.entry is not None, outcome.why_not
         for step, seconds in generation.steps.items():
             self.steps.setdefault(step, []).append(seconds)
+        self.afterwards += generation.afterwards
 
     async def put(self, name: str) -> None:
         """A small answer."""
@@ -221,6 +224,8 @@ async def measure_pictures(bare: Bare, ours: Ours, rounds: int) -> dict[str, flo
         await ours.picture(f"picture {number}")
         times["bare"].append(between - started)
         times["ours"].append(time.perf_counter() - between)
+        while ours.afterwards:
+            await ours.afterwards.pop()()
     found = {name: statistics.median(seconds) * 1e3 for name, seconds in times.items()}
     return found | {step: statistics.median(seconds) * 1e3 for step, seconds in ours.steps.items()}
 

@@ -2,7 +2,7 @@
 
 What it may cost is held before, and what it did cost is filed with it (`jobs/ledger`).
 The order is what keeps a paid picture: spool (before the request leaves) → upstream → spool → blobs → one SQL transaction →
-index → spool discarded. Whatever fails on the way to the store, the client still gets the answer.
+index → answered → spool discarded. Whatever fails on the way to the store, the client still gets the answer.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from cache_service.upstream.base import Call, Urgency
 
 log = logging.getLogger(__name__)
 
+_FAILED = "store failed"  # why an answer wasn't stored, and the spool's file stays
 _SHORT = 16 * 1024
 """Bytes of an answer that are taken apart on the loop, in some 50 µs: a thread costs as much. Pictures are larger."""
 
@@ -230,7 +231,10 @@ class Generator:
             return NotUnderstood(received.status, received.raw, received.headers, answer.reason, received.request_id)
         draft = replace(draft, tags=frozenset(generation.tags))
         with self._timed(generation, "store"):
-            return await self._keep(job, draft, answer, received, bill, spooling, may_store=may_store)
+            produced = await self._keep(job, draft, answer, received, bill, spooling, may_store=may_store)
+        if produced.why_not != _FAILED:
+            generation.afterwards.append(spooling.discard)
+        return produced
 
     async def recover(self, operations: Mapping[str, Operation]) -> None:
         """Stores what an earlier process had received but not stored; called once, before requests are served."""
@@ -379,12 +383,10 @@ class Generator:
                 where = "kept in the spool" if spooling.kept else "lost with this process"
                 log.exception("a paid answer could not be stored; it was served, and is %s", where)
                 self._hook(StoreFailed(draft.operation, "sql"))
-                why_not = "store failed"
+                why_not = _FAILED
         if entry is None:
             await self._ledger.file(bill, replace(payment, charge="not-stored"))
             self._hook(NotStored(draft.operation, why_not))
-        if why_not != "store failed":
-            await spooling.discard()
         return Produced(
             raw=received.raw,
             headers=received.headers,

@@ -7,7 +7,7 @@ append-only log of the pieces received, so that whoever joins late reads from th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Generic, TypeVar
 
 from cache_service.store.entry import NewEntry, PurgePredicate
@@ -22,7 +22,7 @@ class Generation(Generic[Outcome]):
 
     draft: the entry it is meant to become, without outputs. analysis: the verifier's facts of its prompt, None if exact only.
     n: how many outputs it will make. attempt: how many generations for the same request failed before it.
-    steps: seconds that its own steps took, by name.
+    steps: seconds that its own steps took, by name. afterwards: what is left to do once it has ended, while nobody waits any more.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Generation(Generic[Outcome]):
         self.urgency = Urgency(priority)  # the most urgent of those who wait
         self.tags = set(draft.tags)  # also of those who join
         self.steps: dict[str, float] = {}
+        self.afterwards: list[Callable[[], Awaitable[None]]] = []
         self._pieces: list[bytes] = []
         self._grown = asyncio.Event()
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -118,6 +119,8 @@ class SingleFlight(Generic[Outcome]):
                 # also when the task is cancelled at shutdown: nobody may wait for ever
                 self._leave(generation)
                 generation.finish(outcome if outcome is not None else failed(RuntimeError("the service is stopping")))
+            for work in generation.afterwards:
+                await work()
 
         task = asyncio.create_task(to_the_end())
         self._tasks.add(task)

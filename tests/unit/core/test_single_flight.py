@@ -50,6 +50,27 @@ async def test_a_waiter_that_goes_away_ends_nothing() -> None:
     assert flights.find(flight.draft.exact_key) is None
 
 
+async def test_nobody_waits_for_what_is_left_to_do_but_the_end_of_the_service() -> None:
+    flights: SingleFlight[str] = SingleFlight()
+    flight, go, done = generation(), asyncio.Event(), asyncio.Event()
+
+    async def tidy() -> None:
+        await go.wait()
+        done.set()
+
+    async def run(running: Generation[str]) -> str:
+        running.afterwards.append(tidy)
+        return "made"
+
+    flights.launch(flight, run, failed=str, shared=True)
+    assert await flight.outcome() == "made"
+    assert not done.is_set()
+    assert len(flights) == 1
+    go.set()
+    assert await flights.drain(60.0) == 0
+    assert done.is_set()
+
+
 async def test_whatever_goes_wrong_nobody_waits_for_ever() -> None:
     flights: SingleFlight[str] = SingleFlight()
 
