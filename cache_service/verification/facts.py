@@ -102,7 +102,7 @@ def gather(prompt: str, seen: Seen) -> Facts:
         facts["segments"] = [[" ".join(segment)] for segment in said]
         facts["words"] = sorted(word for segment in said for word in segment)
         facts["plain"] = " ".join(word for segment in said for word in segment)
-        facts["numbers"] = [word for word in facts["words"] if any(letter.isdigit() for letter in word)]
+        facts["numbers"] = [word for word in facts["words"] if _has_digit(word)]
     return facts
 
 
@@ -134,12 +134,16 @@ def _english(segments: list[list[Token]], facts: Facts) -> None:
         facts["groups"].append(" ".join(sorted(word for word in said if word[0] != "~")))
     facts["segments"] = dependents_attached(facts["segments"], spoken)
     facts["words"] = [word for word in words if word[0] != "~"]
-    facts["numbers"] = [word for word in facts["words"] if any(letter.isdigit() for letter in word) and word[0] != "="]
+    facts["numbers"] = [word for word in facts["words"] if _has_digit(word) and word[0] != "="]
     facts["negations"] = sorted(word for word in facts["words"] if word in tables.NEGATIONS or word == "@without")
     facts["ordered"], facts["bound"] = order_counts(spoken), bound(spoken)
     if len(facts["groups"]) < 2:
         facts["groups"] = []
     facts["tense"], facts["genders"] = tense_of(everything), genders_of(everything)
+
+
+def _has_digit(word: str) -> bool:
+    return not word.isalpha() and any(letter.isdigit() for letter in word)
 
 
 def _verbatim(text: str, tokens: list[Token], facts: Facts) -> None:

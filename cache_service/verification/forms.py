@@ -8,6 +8,8 @@ from cache_service.verification import tables
 from cache_service.verification.synonyms import CANONICAL
 from cache_service.verification.words import stem
 
+_TENSES = tables.PAST | tables.FUTURE
+
 
 def forms_of(words: Sequence[str], turned: frozenset[str]) -> dict[str, str]:
     """Canonical word → its forms as letters: s as in the dictionary, p with s, g with ing, d participle after "be", v else.
@@ -53,7 +55,7 @@ def ones_of(said: Sequence[str]) -> list[str]:
 
 def tense_of(words: Sequence[str]) -> list[str]:
     """One "past" for each was, were, did, had, one "future" for each will."""
-    return ["past" if word in tables.PAST else "future" for word in words if word in tables.PAST | tables.FUTURE]
+    return ["past" if word in tables.PAST else "future" for word in words if word in _TENSES]
 
 
 def genders_of(words: Sequence[str]) -> list[str]:

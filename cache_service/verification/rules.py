@@ -8,7 +8,7 @@ attributes. A rule sees the facts of both prompts and answers `Different` (they 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeAlias, cast
 
@@ -107,8 +107,9 @@ def numbers(asked: Facts, stored: Facts) -> Verdict | None:
     """Amounts, dates, versions, units, ordinals are equal; numbers of a quality tag ("8k") may be missing on one side."""
     if asked["finish"] and stored["finish"] and sorted(asked["finish"]) != sorted(stored["finish"]):
         return Different(f"number {_both(asked['finish'], stored['finish'])}")
-    if (one := Counter(_counted(asked))) != (other := Counter(_counted(stored))):
-        return Different(f"count {_both((one - other).elements(), (other - one).elements())}")
+    gone, new = _differences(_counted(asked), _counted(stored))
+    if gone or new:
+        return Different(f"count {_both(gone, new)}")
     return _bound("count", asked["counts"], stored["counts"])
 
 
@@ -146,10 +147,9 @@ def equal_after_normalising(asked: Facts, stored: Facts) -> Verdict | None:
 
 def colours(asked: Facts, stored: Facts) -> Verdict | None:
     """The same colours, on the same things."""
-    one, other = Counter(colour for colour, _ in asked["colours"]), Counter(colour for colour, _ in stored["colours"])
-    gone, new = one - other, other - one
+    gone, new = _differences([colour for colour, _ in asked["colours"]], [colour for colour, _ in stored["colours"]])
     if gone and new:
-        return Different(f"colour {_both(gone.elements(), new.elements())}")
+        return Different(f"colour {_both(gone, new)}")
     return None if gone or new else _bound("colour", asked["colours"], stored["colours"])
 
 
@@ -429,8 +429,18 @@ def _objection(asked: Facts, stored: Facts) -> Verdict:
 
 
 def _left_over(asked: Facts, stored: Facts) -> tuple[list[str], list[str]]:
-    one, other = Counter(asked["words"]), Counter(stored["words"])
-    return sorted((one - other).elements()), sorted((other - one).elements())
+    gone, new = _differences(asked["words"], stored["words"])
+    return sorted(gone), sorted(new)
+
+
+def _differences(one: Sequence[str], other: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What the one has more often, and what the other, each in its own order."""
+    if one == other:
+        return [], []
+    counts = Counter(one)
+    counts.subtract(other)
+    gone = [word for word, count in counts.items() for _ in range(count)]
+    return gone, [word for word in dict.fromkeys(other) for _ in range(-counts[word])]
 
 
 def _bound(what: str, asked: list[list[str]], stored: list[list[str]]) -> Verdict | None:

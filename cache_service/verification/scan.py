@@ -106,6 +106,11 @@ def _scan(text: str) -> list[Token]:
     for match in _TOKEN.finditer(text):
         found = match.group()
         match match.lastgroup:
+            case "quiet":
+                pass
+            case "word":
+                kind: Kind = "word" if found.isascii() or _LATIN.fullmatch(found) else "foreign"
+                tokens.append(Token(kind, found))
             case "code" | "identifier":
                 tokens.append(Token("code", found))
             case "link":
@@ -115,17 +120,12 @@ def _scan(text: str) -> list[Token]:
                     tokens[-1:] = [Token("number", found), Token("word", _MONEY[tokens[-1].text])]  # $5 is 5 dollars
                 else:
                     tokens.append(Token("number", found))
-            case "word":
-                kind: Kind = "word" if _LATIN.fullmatch(found) else "foreign"
-                tokens.append(Token(kind, found))
             case "break":
                 tokens.append(Token("break", found))
             case "symbol":
                 tokens.append(_symbol(found, tokens))
             case "initials":  # U.S., a.m.
                 tokens.append(Token("word", found.replace(".", "")))
-            case "quiet":
-                pass
             case _:  # one of the quotation styles
                 inner = next(group for group in match.groups()[2:11] if group is not None)
                 tokens.append(Token("quote", inner))

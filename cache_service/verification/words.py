@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cache_service.verification import tables
 from cache_service.verification.scan import Token
@@ -24,6 +25,7 @@ _CONTRACTION = re.compile(r"(?:n't|'(?:s|re|m|ve|ll|d|t))$")
 _NO_NOUNS = tables.ATTRIBUTES | tables.MEDIA | frozenset(("movie", "color", "start", "quick", "quickly"))
 _VOWELS = "aeiouy"
 _LEAST_THOUSANDS = 20
+_LONG_WORD = 30  # letters; longer ones aren't remembered
 # A verb's trunk with these ends lost an e: captur(e), settl(e), provid(e).
 _SILENT_E = tuple(
     tables.words(
@@ -104,6 +106,10 @@ def in_two_forms(words: Sequence[str]) -> frozenset[str]:
 
 def stem(word: str) -> str:
     """The base form of a lower-case English word, as far as suffixes and a table of exceptions tell."""
+    return _stem(word) if len(word) <= _LONG_WORD else _base(word)
+
+
+def _base(word: str) -> str:
     if word in tables.IRREGULAR:
         return tables.IRREGULAR[word]
     if len(word) <= 3 or word in tables.UNSTEMMED or not word.isascii():
@@ -117,6 +123,9 @@ def stem(word: str) -> str:
     if word.endswith("ed") and len(word) > 4 and any(vowel in word[:-2] for vowel in _VOWELS):
         return _verb_base(word[:-2])
     return word
+
+
+_stem = lru_cache(maxsize=8192)(_base)  # a prompt's words are asked for three times, and people use few
 
 
 def _without_s(word: str) -> str:
@@ -148,7 +157,7 @@ def _opened(word: str) -> list[str]:
     """Contractions as words: "don't" → do, not; "dog's" → dog, 's."""
     if word in tables.RUN_TOGETHER:  # "dont", "cannot"
         return [tables.RUN_TOGETHER[word], "not"]
-    ending = _CONTRACTION.search(word)
+    ending = _CONTRACTION.search(word) if "'" in word else None
     if ending is None:
         return [word]
     head, tail = word[: ending.start()], ending.group()
@@ -200,6 +209,8 @@ def _number_words(words: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
 def _mixed(word: str) -> tuple[str, ...]:
     if word in tables.ORDINALS:
         return (f"#{tables.ORDINALS[word]}",)
+    if word.isalpha():
+        return (word,)
     match = _MIXED.fullmatch(word)
     if match is None:
         return (word,) if not any(letter.isdigit() for letter in word) or word[:1] in "#=" else (f"#{word}",)
