@@ -42,7 +42,7 @@ NEAR, FAR = 0.9, 0.7
 SAMPLE = 40  # rows a centroid is trained on; FAISS wants 39
 ROUNDS = 8  # of k-means; more change the recall by less than 0.0001
 QUERY_BITS = 4  # of each of the query's numbers; more are no more exact than the codes
-SPARE = 16  # a list has room for one row more in so many, before FAISS doubles it
+SPARE = 16  # a packed list has room for one row more in so many, before FAISS doubles it; so many are doubled before all are packed again
 OUTGROWN = 2  # centroids wanted over those there are, from which on cells are made anew: four times the rows
 
 
@@ -68,6 +68,8 @@ class Cells:
     def __init__(self, index: faiss.IndexIVFRaBitQ) -> None:
         self._index = index
         self._quantizer = faiss.downcast_index(index.quantizer)
+        self._sizes = self._counted()
+        self._room = self._sizes.copy()  # rows that each list can take; FAISS has doubled the lists that hold more
         self._options = faiss.IVFRaBitQSearchParameters()
         self._options.qb = QUERY_BITS
 
@@ -92,16 +94,28 @@ class Cells:
         """Puts rows into their cells, as `assign` chose them."""
         pointers = (faiss.swig_ptr(array) for array in (vectors, rows, cells))
         self._index.add_core(len(rows), *pointers)
+        self._sizes += np.bincount(cells, minlength=len(self._sizes))
 
     def remove(self, rows: Rows) -> None:
         """Takes rows out, wherever they are: looks at every row's number, 10 ms at a million."""
         self._index.remove_ids(faiss.IDSelectorBatch(rows))
+        self._sizes = self._counted()
+
+    def _counted(self) -> Rows:
+        lists: Any = self._index.invlists
+        return np.array([lists.list_size(cell) for cell in range(self._index.nlist)], np.int64)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether so many rows lie in doubled lists that a packed copy is worth its time, 0.1 s at a million."""
+        return int(self._sizes[self._sizes > self._room].sum()) > len(self) // SPARE
 
     def rows(self) -> Rows:
         """Every row there is."""
         lists: Any = self._index.invlists
-        sizes = [(cell, lists.list_size(cell)) for cell in range(self._index.nlist)]
-        found = [faiss.rev_swig_ptr(lists.get_ids(cell), size) for cell, size in sizes if size]
+        found = [
+            faiss.rev_swig_ptr(lists.get_ids(cell), size) for cell, size in enumerate(self._sizes.tolist()) if size
+        ]
         return np.concatenate([np.empty(0, np.int64), *found])
 
     def propose(self, vector: Vector, wanted: int, floor: float, selector: Selector | None) -> tuple[Rows, Vector]:
@@ -122,9 +136,8 @@ class Cells:
         """A copy of the lists with little room to spare: FAISS doubles a list that is full. May run beside searches."""
         lists: Any = self._index.invlists
         copy: Lists = faiss.ArrayInvertedLists(self._index.nlist, lists.code_size)
-        for cell in range(self._index.nlist):
-            size = lists.list_size(cell)
-            copy.resize(cell, size + size // SPARE + 1)
+        for cell, size in enumerate(self._sizes.tolist()):
+            copy.resize(cell, _with_room(size))
             copy.resize(cell, size)  # keeps the room
             if size:
                 copy.update_entries(cell, 0, size, lists.get_ids(cell), lists.get_codes(cell))
@@ -134,6 +147,7 @@ class Cells:
         """Puts a copy that `packed` made in place of the lists; nothing may have changed meanwhile."""
         lists.this.disown()
         self._index.replace_invlists(lists, True)
+        self._room = _with_room(self._sizes)
 
     def write(self, path: Path) -> None:
         """To a file; may run beside searches. Raises StoreError."""
@@ -141,6 +155,11 @@ class Cells:
             faiss.write_index(self._index, str(path))
         except RuntimeError as exc:  # FAISS's only kind
             raise StoreError(f"index file {path}: {exc}") from exc
+
+
+def _with_room(size: Any) -> Any:
+    """For how many rows a packed list of that size has room; also for several sizes at once."""
+    return size + size // SPARE + 1
 
 
 def read(path: Path, dimension: int) -> Cells | None:

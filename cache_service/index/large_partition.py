@@ -210,7 +210,7 @@ class LargePartition:
             self._moving, self._selector = (_NONE, _NONE), None
         self._since_packed += len(added)
         self._since_made += len(added)
-        if self._since_packed > 2 * PENDING + len(cells) // (2 * cells_of.SPARE):
+        if self._since_packed > 2 * PENDING and cells.is_loose:
             self._pack(cells)
 
     def _pack(self, cells: Cells) -> None:
