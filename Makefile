@@ -14,6 +14,8 @@ MODEL_STAMP := models/cache/manifest.json
 LOCK := pyproject.toml setup.py constraints.txt
 
 PYTEST_ARGS ?=
+# Processes that run tests; a file's tests stay together, so that what they share is made once, and the slow files come first.
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -29,8 +31,8 @@ setup: $(DEV_STAMP) $(MODEL_STAMP) ## Make .venv with everything in it, and the 
 run: $(RUN_STAMP) $(MODEL_STAMP) ## Serve on http://127.0.0.1:8000 until Ctrl-C (settings: CACHE_SERVICE_…)
 	@exec $(BIN)/cache-service serve
 
-test: $(DEV_STAMP) $(MODEL_STAMP) ## Run all tests (PYTEST_ARGS="-k purge" for some)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(DEV_STAMP) $(MODEL_STAMP) ## Run all tests (PYTEST_ARGS="-k purge" for some, TEST_PROCESSES=0 for pdb)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(DEV_STAMP) ## Check format, lint, types and who imports whom
 	@$(BIN)/ruff format --check --quiet .
