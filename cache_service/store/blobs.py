@@ -28,6 +28,8 @@ from cache_service.store.files import locked, make_private_folder, sync_folder, 
 COLLECTED_AT_ONCE = 64
 """Blobs deleted while no writer may begin: some milliseconds."""
 
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+"""By the first digits of a digest."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = ".writing"
 _COLLECTION = "collection"
@@ -165,8 +167,10 @@ def _prepare(root: Path) -> None:
 def make_folders(root: Path) -> None:
     """The folder of pictures and those in it, all durable."""
     make_private_folder(root)
-    for number in range(256):
-        (root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+    there = {path.name for path in root.iterdir()}
+    for name in FOLDERS:
+        if name not in there:
+            (root / name).mkdir(mode=0o700, exist_ok=True)
     sync_folder(root)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cache_service.store.blobs import FileBlobStore
+from cache_service.store.blobs import FOLDERS, FileBlobStore
 from cache_service.store.sql import open_store
 from tests.fakes.databases import MakeDatabase
 from tests.fakes.entries import MODEL, digest
@@ -38,6 +38,13 @@ def store_one(url: str, root: Path, name: str, inject: str) -> subprocess.Comple
     )  # fmt: skip
 
 
+def make_most_folders(root: Path) -> None:
+    """All but five: a kill at each of these stands for all."""
+    root.mkdir()
+    for name in FOLDERS[:-5]:
+        (root / name).mkdir()
+
+
 async def whole(url: str, root: Path, names: list[str]) -> None:
     """Everything acknowledged is there, nothing is half done."""
     store, blobs = await open_store(url), await FileBlobStore.open(root)
@@ -53,6 +60,7 @@ async def whole(url: str, root: Path, names: list[str]) -> None:
 async def test_a_store_killed_at_any_system_call_is_whole_or_not_there(make_sqlite: MakeDatabase, call: str) -> None:
     url = make_sqlite()
     root = Path(f"{url.removeprefix('sqlite:///')}.blobs")
+    make_most_folders(root)
     acknowledged: list[str] = []
     for point in range(1, MOST_POINTS):
         ended = store_one(url, root, f"{call} {point}", f"{call}:signal=KILL:when={point}")
