@@ -41,6 +41,10 @@ ROUNDING = 1e-6
 CUT = 0.03
 REGAIN = 0.0002
 """AIMD of the factor, by refusal and by admission: in balance at two refusals in three hundred admissions, whatever the limit is."""
+ROOM, REGAIN_WITH_ROOM = 0.3, 0.004
+"""Of the limit: an answer that told of a bucket no fuller gives the factor so much back. A burst of others is over then."""
+FILLED = 0.5
+"""Of the limit: only of a bucket that was once told to be so full, for one that is cut into slices of ten seconds looks empty always."""
 LEAST_FACTOR = 0.2
 OTHERS_WEIGHT = 0.3
 """Of the newest answer in what others take of a window."""
@@ -52,7 +56,7 @@ MOST_OTHERS = 0.8
 """Of the limit: so much is left to them at most."""
 WARY, MOST_WARY = 1.0, 3.0
 """Standard deviations that are left to others beyond what they usually take: at first, and at most."""
-MORE_WARY, LESS_WARY = 0.25, 0.15
+MORE_WARY, LESS_WARY = 0.25, 0.147
 """By refusal that they explain, and by a limit's worth of admissions: in balance at three refusals in five such minutes."""
 EASE = 0.96
 """Of the interval, for calls larger than the burst: the window holds their limit, and two brakes at one rate would waste 1 % of it."""
@@ -121,6 +125,8 @@ class Meter:
         self._spare = 0.0  # what could have leaked in all while nothing was there
         self._learnt = 0.0  # what was added to the level in all because others had taken it
         self._sampled_at = float("-inf")
+        self._began_at = float("inf")  # the first charge
+        self._fullest = 0.0  # that the bucket was told to be by an answer
         self._usual = 0.0  # units of one call
         self.cut_at = float("-inf")
         self.factor = 1.0
@@ -161,6 +167,7 @@ class Meter:
     def charge(self, dimension: Dimension, units: int, now: float, pace: float = 1.0) -> Charge:
         """Takes the units at `now`, whether they were allowed or not. pace: a further factor of the pacing, up to 1."""
         interval = self.interval / (self.factor * pace) * (EASE if units > self.burst else 1.0)
+        self._began_at = min(self._began_at, now)
         self._usual += (units - self._usual) * (USUAL if self._usual else 1.0)
         self._next = max(self._next, now) + units * interval
         self._drain(now)
@@ -243,6 +250,9 @@ class Meter:
         if extra > 0:
             self._level += extra
             self._learnt += extra
+        self._fullest = max(self._fullest, used)
+        if used <= ROOM * self.capacity and self._fullest >= FILLED * self.capacity:
+            self.factor = min(1.0, self.factor + REGAIN_WITH_ROOM)
 
     def observe_window(self, charge: Charge, actual: int, used: float, now: float) -> None:
         """An answer said how much an upstream's minute counted, at some time between its call's charge and `now`.
@@ -251,6 +261,8 @@ class Meter:
         """
         if self._error or now <= self._bucket_at + OTHERS_FORGOTTEN:
             return  # our own count isn't exact, or a full bucket looks alike
+        if charge.at < self._began_at + self._window:
+            return  # what we sent before we knew of this limit isn't others' doing
         if charge.at > self._sampled_at:
             self._sampled_at = charge.at
             self._forget(now)
@@ -306,6 +318,7 @@ class Meter:
         self._sent += other._sent
         self._doubt += other._doubt
         self._error = max(self._error, other._error)
+        self._began_at = min(self._began_at, other._began_at)
         self._level, self._level_at = self._level_now(now) + other._level_now(now), now
         self._next = max(self._next, other._next)
         self.factor = min(self.factor, other.factor)

@@ -400,6 +400,22 @@ def test_a_smaller_own_limit_has_no_use_for_others_counts() -> None:
     assert sample(rate, charge, 30, 0.0) == 1
 
 
+@pytest.mark.parametrize(("fullest", "regained"), [(45, True), (8, False)])
+def test_a_bucket_that_is_told_to_be_nearly_empty_brings_the_factor_back(fullest: float, regained: bool) -> None:
+    """A burst of others is over. One that never was fuller may be cut into slices, and is full at a sixth."""
+    rate = RateLimit(Limits(images=50))
+    (charge,) = rate.reserve(IMAGE, 0.0)
+    sample(rate, charge, fullest, 10.0)
+    for _ in range(10):
+        rate.refused("images", 12.0, 12.0)
+    slowed = rate.meters["images"].factor
+    for call in range(100):
+        (charge,) = rate.reserve(IMAGE, 100.0 + 2 * call)
+        sample(rate, charge, 4, 110.0 + 2 * call)
+    assert (rate.meters["images"].factor >= min(1.0, slowed + 0.25)) is regained
+    assert slowed < 0.8
+
+
 calls_of_pools = st.lists(st.tuples(st.booleans(), st.floats(0, 8), st.integers(1, 4)), min_size=4, max_size=40)
 
 
@@ -449,6 +465,16 @@ def test_room_is_left_for_what_others_take_of_a_window() -> None:
 def test_where_nobody_else_is_a_windows_count_costs_nothing() -> None:
     meter = Meter(20)
     assert window_of(meter, others=0, until=600.0) == pytest.approx(20, abs=1)
+
+
+def test_what_was_sent_before_a_limit_was_known_is_not_others_doing() -> None:
+    """The upstream's minute counts thirty of ours; this count began with the thirty-first."""
+    meter = Meter(50)
+    for second in range(20):
+        charge = meter.charge("images", 1, float(second))
+        meter.observe_window(charge, 1, 30 + meter.used(float(second)), second + 10.0)
+    assert meter.earliest(20, 30.0) <= 30.0 + MINUTE
+    assert not meter.crowded(50, 30.0)
 
 
 def test_what_is_known_of_others_is_forgotten() -> None:
