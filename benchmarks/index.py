@@ -24,13 +24,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from _filled import variations
 
 from cache_service.index.base import IndexPosition
 from cache_service.index.faiss import FaissIndex
 from cache_service.index.rows import Matrix
+
+Times: TypeAlias = npt.NDArray[np.float64]
+"""Seconds."""
 
 DIMENSION = 384
 LAYOUTS = {"10k": (1, 10_000), "100k": (1, 100_000), "200k": (1, 200_000), "1m": (1, 1_000_000), "small": (100_000, 10)}
@@ -67,18 +72,16 @@ def nearest(stored: Sequence[Matrix], asked: Matrix) -> list[list[float]]:
     return [sorted((cosine for cosine in row if cosine >= NEAR + 1e-5), reverse=True) for row in best.tolist()]
 
 
-async def fill(index: FaissIndex, pages: Sequence[Matrix], each: int) -> tuple[list[float], list[float]]:
-    """Adds all; how long each add took, and how late the loop was after ten of them."""
-    adds, late = [], []
+async def fill(index: FaissIndex, pages: Sequence[Matrix], each: int, adds: Times, late: Times) -> None:
+    """Adds all; notes how long each add took, and how late the loop was after ten of them."""
     for number, vector in enumerate(itertools.chain.from_iterable(pages)):
         start = time.perf_counter()
         index.add(number + 1, name(number // each), vector)
-        adds.append(time.perf_counter() - start)
+        adds[number] = time.perf_counter() - start
         if number % 10 == 0:
             start = time.perf_counter()
             await asyncio.sleep(0)
-            late.append(time.perf_counter() - start)
-    return adds, late
+            late[number // 10] = time.perf_counter() - start
 
 
 async def measure(partitions: int, each: int, known: Matrix | None, searches: int, questions: int) -> None:
@@ -93,16 +96,17 @@ async def measure(partitions: int, each: int, known: Matrix | None, searches: in
     with tempfile.TemporaryDirectory(dir=".") as folder:
         index = FaissIndex(Path(folder), DIMENSION)
         await index.load(epoch="bench", model_id="bench")
+        adds, late = np.ones(count), np.ones(-(-count // 10))  # touched, so that they are in `before`
         gc.collect()
         before = anonymous_bytes()
         began = time.perf_counter()
-        adds, late = await fill(index, pages, each)
+        await fill(index, pages, each, adds, late)
         await index.settle()
         filled = time.perf_counter() - began
-        made = sorted(adds), sorted(late)
-        del adds
         gc.collect()
-        held = anonymous_bytes() - before - sys.getsizeof(late) - len(late) * 24 - count * 32
+        held = anonymous_bytes() - before
+        adds.sort()
+        late.sort()
         tables = _tables(index)
         found, wanted, took = 0, 0, []
         for number, vector in enumerate(asked):
@@ -139,11 +143,9 @@ async def measure(partitions: int, each: int, known: Matrix | None, searches: in
         )
     print(f"  search    {percentiles(took)}")
     print(
-        f"  add       p50 {made[0][count // 2] * 1e3:.3f}  p99 {made[0][-count // 100] * 1e3:.3f}  longest {made[0][-1] * 1e3:.1f} ms"
+        f"  add       p50 {adds[count // 2] * 1e3:.3f}  p99 {adds[-count // 100] * 1e3:.3f}  longest {adds[-1] * 1e3:.1f} ms"
     )
-    print(
-        f"  the loop meanwhile late by p99 {made[1][-len(made[1]) // 100] * 1e3:.2f}, at most {made[1][-1] * 1e3:.1f} ms"
-    )
+    print(f"  the loop meanwhile late by p99 {late[-len(late) // 100] * 1e3:.2f}, at most {late[-1] * 1e3:.1f} ms")
     print(f"  memory    {held / count:.0f} bytes an entry; {tables / partitions:.0f} a partition in tables")
     print(
         f"  snapshot  saved in {saved:.2f} s, once more after one change in {again:.2f} s, loaded in {loaded:.2f} s",

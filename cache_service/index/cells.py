@@ -34,7 +34,7 @@ Lists: TypeAlias = Any
 LEAST, USUAL = 12, 24
 """Cells looked into for neighbours ≥ NEAR; four times as many for farther ones down to FAR, all of them below."""
 
-A_SEARCH, CHEAP, OF_A_CELL = 6500, 3000, 36
+A_SEARCH, CHEAP, OF_A_CELL = 8600, 3000, 36
 """What a search is worth, counted in codes (12 ns): large cells are fewer than usual up to the first number, small ones more up to the
 second; each cell costs the third besides."""
 
@@ -52,7 +52,7 @@ def centroids_for(rows: int) -> int:
 
 
 def probes(rows: int, cells: int) -> int:
-    """How many of so many cells a search for near neighbours looks into, or all if they are fewer: all of 800 rows, 12 of 2,000 cells of a million."""
+    """How many of so many cells a search for near neighbours looks into, or all if they are fewer: all of 800 rows, 16 of 2,000 cells of a million."""
     work = OF_A_CELL + rows // cells
     return max(LEAST, min(USUAL, A_SEARCH // work), CHEAP // work)
 
