@@ -13,13 +13,13 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
-from calibrate import FLOOR, PRIOR, as_json, calibrate
+from calibrate import FLOOR, PRIOR, Calibration, as_json, calibrate
 from captions import caption_pairs, exchanged_pairs
 from doubtful import doubtful
 from encoder import CrossEncoder, load_minilm
@@ -29,9 +29,10 @@ from mined import mined_pairs
 from orders import order_pairs
 from pairs import LEARN, Pair, read_pairs, split_of
 from rows import cosines, plain_rows, with_encoder
-from rule_verdicts import SAME, VETO, rule_verdicts
+from rule_verdicts import LEFT_OPEN, SAME, VETO, rule_verdicts
 from synthetic import FILE as SYNTHETIC
 from synthetic import edited_pairs, edited_paraphrases, synthetic_pairs
+from torch import Tensor
 from train_encoder import Schedule, train_encoder
 from train_trees import FIRST, LAST, arrays, as_trees, fit
 from wordnet import read_wordnet
@@ -43,6 +44,7 @@ from cache_service.verification.difference import FEATURES, GIVEN, ROUTES, route
 
 logger = logging.getLogger("train")
 SEED = 20260101
+WORDS = FEATURES.index("words")
 LAYERS = 6
 FILES = 0  # number of the list that holds the files' own pairs; synthetic ones follow, a list for each epoch
 ROUNDS = (
@@ -228,57 +230,14 @@ def finish(
     The first trees learn from the encoder's own pairs, which are many; the last ones from pairs that neither has seen.
     """
     _, table = load_minilm(minilm, 1, SEED)
-    own = [pair for epoch in pairs["encoder"] for pair in epoch]
-    own = [pair for pair in dict.fromkeys(own) if not doubtful(pair)]
-    same_own = np.array([pair.same for pair in own])
-    first = arrays(
-        fit(plain_rows(own, minilm, table, work), same_own, weights(own), without=GIVEN, settings=FIRST, seed=SEED)
-    )
-    rows, same, kinds, candidate = {}, {}, {}, {}
-    for split in ("trees", "calibrate"):
-        (found,) = pairs[split]
-        plain = plain_rows(found, minilm, table, work)
-        rows[split] = with_encoder(plain, found, minilm, model, table, work, split)
-        rows[split][:, FEATURES.index("words")] = logits(first, plain)
-        same[split] = np.array([pair.same for pair in found])
-        kinds[split] = np.array([route(pair.a, pair.b) for pair in found])
-        sure = np.array([not doubtful(pair) for pair in found])
-        candidate[split] = (cosines(found, minilm, work) >= FLOOR) & sure
-    (found,) = pairs["trees"]
-    weight = weights(found) * np.where(candidate["trees"], 1.0, 0.2)  # candidates are what counts
-    last = arrays(fit(rows["trees"], same["trees"], weight, settings=LAST, seed=SEED))
-    likely = rows["calibrate"][:, FEATURES.index("words")]
-    probability = 1.0 / (1.0 + np.exp(-logits(last, rows["calibrate"])))
-    right = same["calibrate"]
-    floor = float(np.floor(100 * np.quantile(likely[candidate["calibrate"] & right], 1 - FIRST_KEEPS)) / 100)
-    probability = np.where(likely >= floor, probability, 0.0)
-    (found,) = pairs["calibrate"]
-    verdicts = rule_verdicts(found, minilm)
-    moved = np.array(
-        [route(pair.a, pair.b) != "tags" and moved_attribute(pair.a, pair.b) is not None for pair in found]
-    )
-    verdicts = np.where(moved & (verdicts != SAME), VETO, verdicts)
-    probability = np.where(verdicts == VETO, 0.0, np.where(verdicts == SAME, 1.0, probability))
-    category = np.array([f"{pair.file}: {pair.category}" for pair in found])
-    made = np.array([pair.file == SYNTHETIC for pair in found])
-    phrased = np.array(
-        [pair.category.startswith("caption_") for pair in found]
-    )  # labels by table: to learn from, not to prove with
-    sure = candidate["calibrate"] & ~phrased
-    chosen = {}
-    for kind in ROUTES:
-        those = sure & (kinds["calibrate"] == kind)
-        if kind != "caption":
-            chosen[kind] = calibrate(probability[those], right[those], category[those], ALLOWED[kind])
-            logger.info("%s: %s", kind, chosen[kind])
-    # Captions last: the images' promise is kept over all their routes, and proved on real pairs alone.
-    settled = np.select(
-        [kinds["calibrate"] == kind for kind in chosen], [one.threshold for one in chosen.values()], np.nan
-    )
-    pooled = np.where(np.isnan(settled), probability, probability >= settled)
-    those = sure & ~made & (kinds["calibrate"] != "question")
-    chosen["caption"] = calibrate(pooled[those], right[those], category[those], ALLOWED["caption"])
-    logger.info("caption: %s", chosen["caption"])
+    first = first_trees(pairs["encoder"], minilm, table, work)
+    judged = {split: candidates(pairs[split][0], minilm, table, work) for split in ("trees", "calibrate")}
+    for split, those in judged.items():
+        left = [pair for pair, verdict in zip(those.pairs, those.verdicts, strict=True) if verdict == LEFT_OPEN]
+        those.rows[those.open, WORDS] = logits(first, those.rows[those.open])
+        those.rows[those.open] = with_encoder(those.rows[those.open], left, minilm, model, table, work, split)
+    last = last_trees(judged["trees"])
+    floor, chosen = thresholds(judged["calibrate"], last)
     encoder_file, trees_file = encoder_bytes(model), trees_bytes(first, last)
     evidence = {
         "version": hashlib.sha256(encoder_file + trees_file).hexdigest()[:12],
@@ -290,8 +249,79 @@ def finish(
         "evidence": {kind: as_json(one) for kind, one in chosen.items()},
         "data_sha256": {name: sha256(data / name) for name in sorted(learnt_from())},
     }
-    thresholds = (json.dumps(evidence, indent=2) + "\n").encode()
-    write(out, minilm, table, {ENCODER_FILE: encoder_file, TREES: trees_file, THRESHOLDS: thresholds})
+    proof = (json.dumps(evidence, indent=2) + "\n").encode()
+    write(out, minilm, table, {ENCODER_FILE: encoder_file, TREES: trees_file, THRESHOLDS: proof})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Pairs over the floor whose labels are not in doubt; what the rules say of each, and its features.
+
+    rows: shape (pairs, features); what models give is unknown until it is put in. verdicts: VETO, LEFT_OPEN or SAME.
+    """
+
+    pairs: list[Pair]
+    same: np.ndarray
+    verdicts: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def open(self) -> np.ndarray:
+        """Which of them are the models' to judge."""
+        return self.verdicts == LEFT_OPEN
+
+
+def candidates(pairs: list[Pair], minilm: Path, table: Tensor, work: Path) -> Candidates:
+    """Those of a split that the service would have to judge."""
+    close = cosines(pairs, minilm, work) >= FLOOR
+    those = np.flatnonzero(close & np.array([not doubtful(pair) for pair in pairs]))
+    rows = plain_rows(pairs, minilm, table, work)[those]
+    found = [pairs[number] for number in those]
+    verdicts = rule_verdicts(found, minilm)
+    moved = np.array([route(p.a, p.b) != "tags" and moved_attribute(p.a, p.b) is not None for p in found])
+    verdicts = np.where(moved & (verdicts != SAME), VETO, verdicts)
+    return Candidates(found, np.array([pair.same for pair in found]), verdicts, rows)
+
+
+def first_trees(epochs: Sequence[list[Pair]], minilm: Path, table: Tensor, work: Path) -> dict[str, np.ndarray]:
+    """The trees over all that costs nothing."""
+    own = [pair for pair in dict.fromkeys(pair for epoch in epochs for pair in epoch) if not doubtful(pair)]
+    same = np.array([pair.same for pair in own])
+    return arrays(
+        fit(plain_rows(own, minilm, table, work), same, weights(own), without=GIVEN, settings=FIRST, seed=SEED)
+    )
+
+
+def last_trees(those: Candidates) -> dict[str, np.ndarray]:
+    """The trees over everything, from pairs of the kind that they will judge."""
+    weight = weights([pair for pair, one in zip(those.pairs, those.open, strict=True) if one])
+    return arrays(fit(those.rows[those.open], those.same[those.open], weight, settings=LAST, seed=SEED))
+
+
+def thresholds(those: Candidates, last: dict[str, np.ndarray]) -> tuple[float, dict[str, Calibration]]:
+    """The least logit of the first trees, and for each route the loosest threshold that is proved."""
+    likely = those.rows[those.open, WORDS]
+    floor = float(np.floor(100 * np.quantile(likely[those.same[those.open]], 1 - FIRST_KEEPS)) / 100)
+    probability = np.where(those.verdicts == SAME, 1.0, 0.0)
+    read = 1.0 / (1.0 + np.exp(-logits(last, those.rows[those.open])))
+    probability[those.open] = np.where(likely >= floor, read, 0.0)
+    kinds = np.array([route(pair.a, pair.b) for pair in those.pairs])
+    category = np.array([f"{pair.file}: {pair.category}" for pair in those.pairs])
+    made = np.array([pair.file == SYNTHETIC for pair in those.pairs])
+    sure = ~np.array([pair.category.startswith("caption_") for pair in those.pairs])  # others' labels are by table
+    chosen = {}
+    for kind in ROUTES:
+        if kind != "caption":
+            of = sure & (kinds == kind)
+            chosen[kind] = calibrate(probability[of], those.same[of], category[of], ALLOWED[kind])
+            logger.info("%s: %s", kind, chosen[kind])
+    # Captions last: the images' promise is kept over all their routes, and proved on real pairs alone.
+    settled = np.select([kinds == kind for kind in chosen], [one.threshold for one in chosen.values()], np.nan)
+    pooled = np.where(np.isnan(settled), probability, probability >= settled)
+    of = sure & ~made & (kinds != "question")
+    chosen["caption"] = calibrate(pooled[of], those.same[of], category[of], ALLOWED["caption"])
+    logger.info("caption: %s", chosen["caption"])
+    return floor, chosen
 
 
 def weights(pairs: list[Pair]) -> np.ndarray:

@@ -12,7 +12,7 @@ from cache_service.verification.trees import Trees
 
 COMMON = {"min_samples_leaf": 30, "l2_regularization": 1.0, "max_features": 0.5, "early_stopping": False}
 FIRST = {"learning_rate": 0.06, "max_iter": 300, "max_leaf_nodes": 15}  # many pairs, few that matter each
-LAST = {"learning_rate": 0.03, "max_iter": 300, "max_leaf_nodes": 4}  # fewer pairs, and two features that nearly decide
+LAST = {"learning_rate": 0.03, "max_iter": 150, "max_leaf_nodes": 4}  # fewer pairs, and two features that nearly decide
 
 
 def fit(
