@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
 
@@ -58,6 +59,8 @@ PARAMETERS: Final[Mapping[str, tuple[str, Check]]] = {
 
 DELIVERY_ONLY: Final = frozenset({"response_format", "stream", "partial_images", "user", "safety_identifier"})
 """Don't change the picture (`partial_images` only what is streamed before it), so they are no part of the partition."""
+
+_HASHING: Final = ThreadPoolExecutor(2, thread_name_prefix="hashing")
 
 _ELSEWHERE: Final = frozenset({"prompt", "model", "n"})
 _CALLERS_OWN: Final = frozenset({"safety_identifier"})  # the caller's id, echoed: not to be stored
@@ -196,7 +199,7 @@ def _read_item(item: Any, created: int, usage: Mapping[str, Any] | None) -> Made
     kind = picture_bytes.media_type(picture)
     if kind is None:
         return Incomplete("no picture we know")
+    digest = _HASHING.submit(hashlib.sha256, picture)  # on another core, while this one looks at the picture
     if not picture_bytes.is_whole(picture, kind):
         return Incomplete("a picture that is cut off")
-    digest = hashlib.sha256(picture).hexdigest()
-    return Made({**item, "b64_json": None}, created, usage, picture, kind, digest)
+    return Made({**item, "b64_json": None}, created, usage, picture, kind, digest.result().hexdigest())

@@ -1,16 +1,17 @@
 """PNG (W3C, third edition): whether a picture is whole, told without making its pixels.
 
 What can go wrong in decoding is over once the rows are there: as many bytes as the header asks for, each row with a filter that exists. Undoing the
-filters is arithmetic on bytes that fails for none, and takes longer than all the rest. Inflating and checksums leave the interpreter to others.
+filters is arithmetic on bytes that fails for none, and takes longer than all the rest. Inflating and checksums leave the interpreter to others;
+zlib-ng does them two to six times as fast as the system's zlib.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """By colour type."""
@@ -32,7 +33,7 @@ def read_chunks(data: bytes) -> list[Chunk] | None:
     while not found or found[-1][0] != b"IEND":
         length = int.from_bytes(view[place : place + 4], "big")
         end = place + 8 + length  # of the chunk's data; four bytes of checksum follow
-        if end + 4 > len(data) or zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        if end + 4 > len(data) or zlib_ng.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             return None
         found.append((bytes(view[place + 4 : place + 8]), view[place + 8 : end]))
         place = end + 4
@@ -70,10 +71,10 @@ def _passes(width: int, height: int, bits: int, *, interlaced: bool) -> Iterator
 
 def _rows_are_there(compressed: bytes, passes: list[tuple[int, int]]) -> bool:
     size = sum(rows * stride for rows, stride in passes)
-    inflating = zlib.decompressobj()
+    inflating = zlib_ng.decompressobj()
     try:
         rest = np.frombuffer(inflating.decompress(compressed, size + 1), np.uint8)
-    except zlib.error:
+    except zlib_ng.error:  # type: ignore[misc] # a class, whatever its stubs say
         return False
     if len(rest) != size or not inflating.eof:
         return False

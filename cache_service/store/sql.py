@@ -126,11 +126,18 @@ class SqlEntryStore:
         return next(iter(found.entries.values()), None)
 
     async def find_or_begin(self, exact_key: str, *, embedding_model: str) -> tuple[Entry | None, int]:
-        """Two statements in one go; a purge between them has a larger number."""
+        """Two statements in one go, mostly at a glance; a purge between them has a larger number."""
+
+        async def absent(connection: AsyncConnection) -> int | None:
+            number = await feed.number(connection)
+            return number if await reading.is_absent(connection, exact_key) else None
 
         async def work(connection: AsyncConnection) -> tuple[int, reading.Found]:
             return await feed.number(connection), await reading.by_key(connection, exact_key, embedding_model)
 
+        began = self._database.glance(absent)
+        if began is not None:
+            return None, began
         number, found = await self._database.answer(work)
         await self._quarantine_corrupt(found.corrupt)
         return next(iter(found.entries.values()), None), number
