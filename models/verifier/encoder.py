@@ -75,21 +75,22 @@ def load_minilm(folder: Path, layers: int, seed: int) -> tuple[CrossEncoder, Ten
         model.position.weight.copy_(weights["embeddings.position_embeddings.weight"][:POSITIONS])
         first = weights["embeddings.token_type_embeddings.weight"][0]
         model.status.weight.copy_(first + 0.02 * torch.randn(TYPES, HIDDEN))
-        _copy(model.norm, weights, "embeddings.LayerNorm")
+        copy(model.norm, weights, "embeddings.LayerNorm")
         for number, layer in enumerate(model.layers):
             prefix = f"encoder.layer.{number}"
             for kind in ("weight", "bias"):
                 parts = [weights[f"{prefix}.attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
                 getattr(layer.qkv, kind).copy_(torch.cat(parts))
-            _copy(layer.out, weights, f"{prefix}.attention.output.dense")
-            _copy(layer.norm, weights, f"{prefix}.attention.output.LayerNorm")
-            _copy(layer.up, weights, f"{prefix}.intermediate.dense")
-            _copy(layer.down, weights, f"{prefix}.output.dense")
-            _copy(layer.norm_down, weights, f"{prefix}.output.LayerNorm")
+            copy(layer.out, weights, f"{prefix}.attention.output.dense")
+            copy(layer.norm, weights, f"{prefix}.attention.output.LayerNorm")
+            copy(layer.up, weights, f"{prefix}.intermediate.dense")
+            copy(layer.down, weights, f"{prefix}.output.dense")
+            copy(layer.norm_down, weights, f"{prefix}.output.LayerNorm")
     return model, weights["embeddings.word_embeddings.weight"]
 
 
-def _copy(module: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+def copy(module: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+    """Takes over one module's weight and bias."""
     for kind in ("weight", "bias"):
         getattr(module, kind).copy_(weights[f"{name}.{kind}"])
 
@@ -137,7 +138,7 @@ def tensors(pairs: Sequence[PairPieces], table: Tensor) -> tuple[Tensor, Tensor,
 
 @torch.inference_mode()
 def score(
-    model: CrossEncoder, table: Tensor, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], size: int = 64
+    model: nn.Module, table: Tensor, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], size: int = 64
 ) -> np.ndarray:
     """Both orders' logits of each pair of piece lists, shape (pairs, 2); NaN where a pair is too long to be read."""
     model.eval()

@@ -1,7 +1,8 @@
 """Trains the pair verifier from public pairs: `python models/verifier/train.py --data DIR --wordnet DIR`; see CARD.md.
 
 The stages write to `--work` and each is skipped when its result is there, so that a broken-off training goes on:
-encoder (the cross-encoder, about an hour on two cores), scores, trees, thresholds, export to this folder.
+encoder (the cross-encoder, about an hour on two cores; its teacher, half an hour; what the teacher thinks of a lesson of pairs;
+the cross-encoder's last round, on that), scores, trees, thresholds, export to this folder.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ import torch
 from calibrate import FLOOR, PRIOR, Calibration, as_json, calibrate
 from captions import caption_pairs, exchanged_pairs
 from doubtful import doubtful
-from encoder import CrossEncoder, load_minilm
+from encoder import CrossEncoder, encode, load_minilm, load_tokenizer, score
 from export import encoder_bytes, trees_bytes, write
 from focus import focus_pairs
 from mined import mined_pairs
 from orders import order_pairs
 from pairs import LEARN, Pair, read_pairs, split_of
+from retold import across_paraphrases, retold_pairs
 from rows import cosines, plain_rows, with_encoder
 from rule_verdicts import LEFT_OPEN, SAME, VETO, rule_verdicts
 from synthetic import FILE as SYNTHETIC
 from synthetic import edited_pairs, edited_paraphrases, synthetic_pairs
-from torch import Tensor
+from teacher import load_mpnet
+from tokenizers import Tokenizer
+from torch import Tensor, nn
 from train_encoder import Schedule, train_encoder
 from train_trees import FIRST, LAST, arrays, as_trees, fit
 from wordnet import read_wordnet
@@ -56,6 +60,13 @@ ROUNDS = (
     ((5,), 1e-4, None),
     ((6,), 8e-5, None),
 )  # lists that are read, the peak learning rate, and after how many steps a round ends before its time
+TEACHER, LESSON, BESIDE, SETTLING = range(7, 11)
+# lists: what the teacher learns; what it says something of; what is read beside that; what is read at last
+TEACHER_RATE, TEACHER_HEAD = 4e-5, 7.5  # its peak, and how many times faster its new parts learn
+TAUGHT_RATE, SETTLING_RATE = 6e-5, 3e-5  # of the round with the teacher's lesson, and of the last one
+BY_LABEL = (
+    0.3  # share of the label in what a pair of the lesson should come to; the rest is teacher's and own logit's mean
+)
 SYNTHETIC_EACH = (40_000, 40_000, 20_000)  # new ones in every epoch
 PARAPHRASES = 16_000  # edits of real paraphrases, in the last epoch
 REPEAT = {"image_prompt": 2}  # the hardest file is read twice in an epoch
@@ -100,6 +111,14 @@ KEPT = {
     SYNTHETIC: 12_000,
 }
 # pairs of earlier lists that are read again beside those
+TEACHER_MADE = (
+    8000  # pairs of `caption_pairs` and `exchanged_pairs` that the teacher learns from beside the files' captions
+)
+TOLD = {"retold": 1500, "captions": 600, "exchanged": 500}  # made pairs of the lesson
+READ_BESIDE = 12_000
+SETTLED = {"lesson": 6500, "exchanged": 2200, "scenes": 1000, "files": 1300}  # pairs of the last round
+SCENES_EXCHANGED = ("scene_swap_obj", "scene_swap_roles", "scene_inverse", "scene_swap_att", "scene_replace_rel")
+SETTLED_FILES = ("binding", "lexical", "prompt_edit", "question_edit")
 SYNTHETIC_TEST = {"trees": 8000, "calibrate": 7000, "test": 7000}
 
 
@@ -111,6 +130,7 @@ def main() -> None:
         "--wordnet", type=Path, required=True, help="folder of WordNet 3.0's index, data and cntlist files"
     )
     parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2; else the installed package's")
+    parser.add_argument("--mpnet", type=Path, required=True, help="folder of all-mpnet-base-v2, which teaches")
     parser.add_argument("--work", type=Path, default=Path("data/verifier"), help="checkpoints and intermediate results")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the trained files go")
     parser.add_argument("--threads", type=int, default=2)
@@ -122,6 +142,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     pairs = all_pairs(arguments.data, arguments.wordnet, minilm, arguments.work)
     model = encoder(pairs, minilm, arguments.work, arguments.threads)
+    model = taught_encoder(model, pairs, minilm, arguments.mpnet, arguments.work, arguments.threads)
     if not arguments.encoder_only:
         finish(model, pairs, minilm, arguments.data, arguments.work, arguments.out)
 
@@ -164,7 +185,8 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
             again = caption_pairs(split, captions, AGAIN["captions"], SEED + 1)
             again += focus_pairs(split, AGAIN["focus"], SEED + 1) + order_pairs(split, AGAIN["orders"], SEED + 1)
             again += synthetic_pairs(split, texts, questions, words, AGAIN["made"], SEED + 1)
-            result[split] = [*earlier, _kept(earlier, SEED) + late, _kept(earlier, SEED + 1) + exchanged + again]
+            lists = [*earlier, _kept(earlier, SEED) + late, _kept(earlier, SEED + 1) + exchanged + again]
+            result[split] = [*lists, *_lessons(lists, captions, SEED + 2)]
         logger.info(
             "%s: %d pairs, %s", split, sum(map(len, result[split])), dict(Counter(p.file for p in result[split][0]))
         )
@@ -208,18 +230,105 @@ def _kept(lists: list[list[Pair]], seed: int) -> list[Pair]:
     return chosen
 
 
+def _lessons(lists: list[list[Pair]], captions: list[Pair], seed: int) -> tuple[list[Pair], ...]:
+    """The lists TEACHER, LESSON, BESIDE and SETTLING; captions: the files' own."""
+    random = Random(seed)
+    across = across_paraphrases("encoder", captions)
+    late = list(dict.fromkeys(pair for pairs in lists[5:7] for pair in pairs if pair.file == SYNTHETIC))
+    made = random.sample([pair for pair in late if pair.category.startswith("caption_")], TEACHER_MADE)
+    retold = retold_pairs("encoder", captions, TOLD["retold"], seed)
+    reworded = caption_pairs("encoder", captions + across, TOLD["captions"], seed)
+    reworded += exchanged_pairs("encoder", captions, TOLD["exchanged"], seed)
+    known = captions + across
+    sources = {
+        "lesson": known + retold,
+        "exchanged": [pair for pair in lists[6] if pair.category == "caption_exchanged"],
+        "scenes": [pair for n in (1, 2, 5, 6) for pair in lists[n] if pair.category in SCENES_EXCHANGED],
+        "files": [pair for pair in lists[6] if pair.file in SETTLED_FILES],
+    }
+    settling = [pair for name, size in SETTLED.items() for pair in random.sample(sources[name], size)]
+    lesson = list(dict.fromkeys(known + retold + reworded))
+    return known + made, lesson, random.sample(late, READ_BESIDE), settling
+
+
 def encoder(pairs: dict[str, list[list[Pair]]], minilm: Path, work: Path, threads: int) -> CrossEncoder:
     """The trained cross-encoder, after all `ROUNDS`; those whose result is in `work` are skipped."""
-    model, _ = load_minilm(minilm, LAYERS, SEED)
+    model, table = load_minilm(minilm, LAYERS, SEED)
+    reading = load_tokenizer(minilm), table
     for number, (epochs, rate, stop) in enumerate(ROUNDS):
         path = work / f"round-{number}.pt"
         if not path.exists():
             chosen = [pairs["encoder"][epoch] for epoch in epochs]
             schedule = Schedule(threads=threads, seed=SEED, rate=rate, stop=stop)
-            train_encoder(model, chosen, minilm, work / f"checkpoint-{number}.pt", schedule)
+            train_encoder(model, chosen, reading, work / f"checkpoint-{number}.pt", schedule)
             torch.save(model.state_dict(), path)
         model.load_state_dict(torch.load(path, weights_only=True))
     return model.eval()
+
+
+def taught_encoder(
+    model: CrossEncoder, pairs: dict[str, list[list[Pair]]], minilm: Path, mpnet: Path, work: Path, threads: int
+) -> CrossEncoder:
+    """The cross-encoder after its last two rounds: towards the mean of a larger model's logits and its own, then exchanged things by label.
+
+    The two err on other pairs, so that their mean knows more than either; of exchanged things the larger one is no judge.
+    """
+    lists = pairs["encoder"]
+    reading = load_tokenizer(minilm), load_minilm(minilm, 1, SEED)[1]
+    taught = lesson_of(model, pairs, minilm, mpnet, work, threads)
+    settled = {pair: 0.0 if "swap" in pair.category and not pair.same else likely for pair, likely in taught.items()}
+    rounds = {
+        "taught": (list(taught) * 2 + lists[BESIDE], TAUGHT_RATE, taught),
+        "settled": (lists[SETTLING], SETTLING_RATE, settled),
+    }
+    for name, (read, rate, likely) in rounds.items():
+        path = work / f"round-{name}.pt"
+        if not path.exists():
+            schedule = Schedule(threads=threads, seed=SEED, rate=rate)
+            train_encoder(model, [read], reading, work / f"checkpoint-{name}.pt", schedule, likely)
+            torch.save(model.state_dict(), path)
+        model.load_state_dict(torch.load(path, weights_only=True))
+    return model.eval()
+
+
+def lesson_of(
+    model: CrossEncoder, pairs: dict[str, list[list[Pair]]], minilm: Path, mpnet: Path, work: Path, threads: int
+) -> dict[Pair, float]:
+    """How likely each pair of the lesson is the same: by its label, the teacher, and the cross-encoder as it was before the lesson."""
+    lesson = list(dict.fromkeys(pairs["encoder"][LESSON]))
+    logit = (said(model, lesson, minilm, work) + teacher_says(pairs, lesson, minilm, mpnet, work, threads)) / 2
+    known = np.flatnonzero(~np.isnan(logit))
+    likely = 1.0 / (1.0 + np.exp(-logit))
+    return {lesson[k]: BY_LABEL * lesson[k].same + (1.0 - BY_LABEL) * float(likely[k]) for k in known}
+
+
+def said(model: CrossEncoder, lesson: list[Pair], minilm: Path, work: Path) -> np.ndarray:
+    """The cross-encoder's own mean logit of each pair, as it was before the lesson; NaN where a pair is too long."""
+    path = work / "lesson-own.npy"
+    if not path.exists():
+        reading = load_tokenizer(minilm), load_minilm(minilm, 1, SEED)[1]
+        np.save(path, _means(model, reading, lesson))
+    return np.load(path)
+
+
+def teacher_says(
+    pairs: dict[str, list[list[Pair]]], lesson: list[Pair], minilm: Path, mpnet: Path, work: Path, threads: int
+) -> np.ndarray:
+    """The trained teacher's mean logit of each pair; NaN where a pair is too long."""
+    path = work / "lesson-teacher.npy"
+    if not path.exists():
+        teacher, table = load_mpnet(mpnet, SEED)
+        reading = load_tokenizer(minilm), table  # MPNet's pieces are BERT's
+        schedule = Schedule(threads=threads, seed=SEED, rate=TEACHER_RATE, head=TEACHER_HEAD)
+        train_encoder(teacher, [pairs["encoder"][TEACHER]], reading, work / "checkpoint-teacher.pt", schedule)
+        np.save(path, _means(teacher, reading, lesson))
+    return np.load(path)
+
+
+def _means(model: nn.Module, reading: tuple[Tokenizer, Tensor], pairs: list[Pair]) -> np.ndarray:
+    tokenizer, table = reading
+    first, second = encode(tokenizer, [pair.a for pair in pairs]), encode(tokenizer, [pair.b for pair in pairs])
+    return score(model, table, list(zip(first, second, strict=True))).mean(1)
 
 
 def finish(
@@ -230,7 +339,7 @@ def finish(
     The first trees learn from the encoder's own pairs, which are many; the last ones from pairs that neither has seen.
     """
     _, table = load_minilm(minilm, 1, SEED)
-    first = first_trees(pairs["encoder"], minilm, table, work)
+    first = first_trees(pairs["encoder"][:TEACHER], minilm, table, work)
     judged = {split: candidates(pairs[split][0], minilm, table, work) for split in ("trees", "calibrate")}
     for split, those in judged.items():
         left = [pair for pair, verdict in zip(those.pairs, those.verdicts, strict=True) if verdict == LEFT_OPEN]

@@ -1,17 +1,19 @@
-"""Trains the cross-encoder; resumable: every so often everything needed to go on is written, and read at the next start."""
+"""Trains the cross-encoder, or its teacher; resumable: every so often everything needed to go on is written, and read at the next start."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from encoder import CrossEncoder, batches, encode, load_minilm, load_tokenizer, tensors
+from encoder import batches, encode, tensors
 from pairs import Pair
+from tokenizers import Tokenizer
+from torch import Tensor, nn
 
 from cache_service.verification.pair_pieces import pair_pieces
 
@@ -24,6 +26,7 @@ class Schedule:
 
     batch: int = 32
     rate: float = 2e-4  # AdamW's peak; warm-up over the first 5 %, then linear to 0
+    head: float = 1.0  # how many times faster the parts learn that the start weights didn't have
     decay: float = 0.01
     seed: int = 20260101
     save_every: int = 300  # steps
@@ -31,17 +34,27 @@ class Schedule:
     stop: int | None = None  # steps after which training ends before the schedule does
 
 
+NEW = ("status", "hidden", "head")  # parts that the start weights didn't have
+
+
 def train_encoder(
-    model: CrossEncoder, epochs: Sequence[Sequence[Pair]], minilm: Path, checkpoint: Path, schedule: Schedule
+    model: nn.Module,
+    epochs: Sequence[Sequence[Pair]],
+    reading: tuple[Tokenizer, Tensor],
+    checkpoint: Path,
+    schedule: Schedule,
+    taught: Mapping[Pair, float] | None = None,
 ) -> None:
-    """Trains the model with one pass over each of `epochs`; goes on from the checkpoint if there is one."""
+    """Trains the model with one pass over each of `epochs`; goes on from the checkpoint if there is one.
+
+    reading: tokenizer and word table. taught: what a teacher thinks how likely some pairs are the same, put for their labels.
+    """
     torch.set_num_threads(schedule.threads)
-    _, table = load_minilm(minilm, 1, schedule.seed)
-    tokenizer = load_tokenizer(minilm)
+    tokenizer, table = reading
     pairs = [pair for epoch in epochs for pair in epoch]
     first, second = (encode(tokenizer, [getattr(pair, side) for pair in pairs]) for side in ("a", "b"))
-    label = np.array([pair.same for pair in pairs], np.float32)
-    optimizer = torch.optim.AdamW(model.parameters(), schedule.rate, weight_decay=schedule.decay)
+    label = np.array([(taught or {}).get(pair, pair.same) for pair in pairs], np.float32)
+    optimizer = _optimizer(model, schedule)
     ends = np.cumsum([len(epoch) for epoch in epochs])
     spans = [range(int(end) - len(epoch), int(end)) for epoch, end in zip(epochs, ends, strict=True)]
     plans = [_plan(first, second, span, schedule, epoch) for epoch, span in enumerate(spans)]
@@ -55,7 +68,7 @@ def train_encoder(
         if number == schedule.stop:
             break
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate * _pace(number / total)
+            group["lr"] = group["peak"] * _pace(number / total)
         torch.manual_seed(schedule.seed + number)  # dropout is the same after a resume
         made = [_ordered(first[n], second[n], flip) for n, flip in batch]
         known = [k for k, pair in enumerate(made) if pair is not None]
@@ -79,6 +92,13 @@ def train_encoder(
             )
             losses.clear()
     model.eval()
+
+
+def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    new, old = ([weight for name, weight in named if name.startswith(NEW) == is_new] for is_new in (True, False))
+    groups = [{"params": old, "peak": schedule.rate}, {"params": new, "peak": schedule.rate * schedule.head}]
+    return torch.optim.AdamW(groups, schedule.rate, weight_decay=schedule.decay, fused=True)
 
 
 def _plan(
@@ -114,7 +134,7 @@ def _pace(done: float) -> float:
     return min(done / 0.05, (1.0 - done) / 0.95) if done < 1.0 else 0.0
 
 
-def _resume(path: Path, model: CrossEncoder, optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Loads a checkpoint; the number of steps already done."""
     if not path.exists():
         return 0
@@ -125,7 +145,7 @@ def _resume(path: Path, model: CrossEncoder, optimizer: torch.optim.Optimizer) -
     return int(state["step"])
 
 
-def _save(path: Path, model: CrossEncoder, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
