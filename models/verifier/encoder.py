@@ -20,22 +20,22 @@ HIDDEN, HEADS, INNER, POSITIONS, EPSILON = 384, 12, 1536, 64, 1e-12  # MiniLM-L6
 class Layer(nn.Module):
     """One layer of BERT: attention and feed-forward, each added to its input and normalised."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, dropout: float, *, hidden: int = HIDDEN, inner: int = INNER, epsilon: float = EPSILON) -> None:
         super().__init__()
-        self.qkv = nn.Linear(HIDDEN, 3 * HIDDEN)
-        self.out = nn.Linear(HIDDEN, HIDDEN)
-        self.norm = nn.LayerNorm(HIDDEN, EPSILON)
-        self.up = nn.Linear(HIDDEN, INNER)
-        self.down = nn.Linear(INNER, HIDDEN)
-        self.norm_down = nn.LayerNorm(HIDDEN, EPSILON)
+        self.qkv = nn.Linear(hidden, 3 * hidden)
+        self.out = nn.Linear(hidden, hidden)
+        self.norm = nn.LayerNorm(hidden, epsilon)
+        self.up = nn.Linear(hidden, inner)
+        self.down = nn.Linear(inner, hidden)
+        self.norm_down = nn.LayerNorm(hidden, epsilon)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x: (batch, length, HIDDEN); mask: (batch, 1, 1, length), 0 or very negative, added to the scores."""
-        batch, length, _ = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, HEADS, HIDDEN // HEADS).permute(2, 0, 3, 1, 4)
-        weights = torch.softmax(q @ k.transpose(-1, -2) * (HIDDEN // HEADS) ** -0.5 + mask, dim=-1)
-        heard = (weights @ v).transpose(1, 2).reshape(batch, length, HIDDEN)
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x: (batch, length, hidden); bias: added to the scores, which are (batch, HEADS, length, length)."""
+        batch, length, hidden = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, HEADS, hidden // HEADS).permute(2, 0, 3, 1, 4)
+        weights = torch.softmax(q @ k.transpose(-1, -2) * (hidden // HEADS) ** -0.5 + bias, dim=-1)
+        heard = (weights @ v).transpose(1, 2).reshape(batch, length, hidden)
         x = self.norm(x + self.dropout(self.out(heard)))
         return self.norm_down(x + self.dropout(self.down(nn.functional.gelu(self.up(x)))))
 

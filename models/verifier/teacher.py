@@ -1,5 +1,5 @@
 """The teacher: MPNet's twelve layers reading both prompts at once. Eight times the cross-encoder's size, it never serves; what it says of
-captions is what the cross-encoder learns in its last round.
+captions is what the cross-encoder learns in its last round but one.
 
 It reads the very pieces and types that the cross-encoder reads: MPNet's vocabulary is BERT's, four places on.
 """
@@ -10,42 +10,20 @@ import math
 from pathlib import Path
 
 import torch
-from encoder import copy
+from encoder import HEADS, Layer, copy
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cache_service.verification.pair_pieces import CLS, MAX_PIECES, SEP, TYPES
 
-LAYERS, HIDDEN, HEADS, INNER, EPSILON = 12, 768, 12, 3072, 1e-5
+LAYERS, HIDDEN, INNER, EPSILON = 12, 768, 3072, 1e-5  # with as many heads as MiniLM
 PIECES, BEFORE = 30522, 4  # BERT's vocabulary, and how many special pieces MPNet has before it
 START, END, FIRST_POSITION = 0, 2, 2  # MPNet's [CLS] and [SEP]; its positions count from 2
 BUCKETS, FARTHEST = 32, 128  # of the distances between two pieces
 
 
-class Layer(nn.Module):
-    """One layer of MPNet: BERT's, with a bias for how far apart two pieces are."""
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(HIDDEN, 3 * HIDDEN)
-        self.out = nn.Linear(HIDDEN, HIDDEN)
-        self.norm = nn.LayerNorm(HIDDEN, EPSILON)
-        self.up = nn.Linear(HIDDEN, INNER)
-        self.down = nn.Linear(INNER, HIDDEN)
-        self.norm_down = nn.LayerNorm(HIDDEN, EPSILON)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x: (batch, length, HIDDEN); bias: (batch, HEADS, length, length), added to the scores."""
-        batch, length, _ = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, HEADS, HIDDEN // HEADS).permute(2, 0, 3, 1, 4)
-        heard = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
-        x = self.norm(x + self.dropout(self.out(heard.transpose(1, 2).reshape(batch, length, HIDDEN))))
-        return self.norm_down(x + self.dropout(self.down(nn.functional.gelu(self.up(x)))))
-
-
 class Teacher(nn.Module):
-    """As `CrossEncoder`: word vectors, types and mask of a pair to one logit. Its biases for distances stay MPNet's."""
+    """As `CrossEncoder`: word vectors, types and mask of a pair to one logit; with a bias for how far apart two pieces are, which stays MPNet's."""
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
@@ -55,7 +33,7 @@ class Teacher(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.distance = nn.Embedding(BUCKETS, HEADS)
         self.distance.weight.requires_grad_(False)
-        self.layers = nn.ModuleList(Layer(dropout) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(Layer(dropout, hidden=HIDDEN, inner=INNER, epsilon=EPSILON) for _ in range(LAYERS))
         self.hidden = nn.Linear(2 * HIDDEN, HIDDEN)
         self.head = nn.Linear(HIDDEN, 1)
 

@@ -111,6 +111,16 @@ def test_the_first_n_outputs_are_served_with_their_share_of_the_usage() -> None:
     assert one["usage"]["output_tokens"] == 201
 
 
+@pytest.mark.parametrize("side", [8, 400])
+def test_a_picture_is_filed_under_its_own_digest_small_or_large(side: int) -> None:
+    pixels = hashlib.shake_256(b"noise").digest(side * side * 3)
+    out = io.BytesIO()
+    Image.frombytes("RGB", (side, side), pixels).save(out, "PNG")
+    answer = IMAGES.read(body(out.getvalue()))
+    assert isinstance(answer, Answer)
+    assert answer.outputs[0].digest == hashlib.sha256(out.getvalue()).hexdigest()
+
+
 def test_the_callers_own_identifier_is_not_stored() -> None:
     answer = IMAGES.read(body(picture(), safety_identifier="user-77"))
     assert isinstance(answer, Answer)
