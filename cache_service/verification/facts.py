@@ -10,9 +10,9 @@ from cache_service.embedding.base import Seen
 from cache_service.verification import tables
 from cache_service.verification.forms import forms_of, genders_of, ones_of, tense_of
 from cache_service.verification.scan import Token, clean, collapse, scan, without_cjk_spaces
-from cache_service.verification.segments import bound, dependents_attached, joined, order_counts, segments_of
-from cache_service.verification.structure import bindings, structure
-from cache_service.verification.words import canonical, in_two_forms, reads_as_english, stem, surfaces
+from cache_service.verification.segments import are_several, dependents_attached, joined, name_a_place, segments_of
+from cache_service.verification.structure import Segment, bindings, structure
+from cache_service.verification.words import Surface, canonical, in_two_forms, reads_as_english, surfaces
 
 # Longer texts are compared whole: equal or unsure. The embedder reads 256 word pieces, about 1,100 characters.
 LONGEST = 3_000
@@ -24,9 +24,12 @@ _ASIDES = re.compile(r"(?<=[a-z])\s?/\s?(?=[a-z])|(?<!\w)\([A-Za-z][A-Za-z ',]{2
 _CODE = re.compile(
     r"[{}=\\_|<>^*\[\]]|\w\(|\(\)|\d\s?[+*]\s?\d|\d[+*/][A-Za-z]\b|\d\s[-/]\s\w|\w\s[+*/]\s\w|\b\w\s-\s\w\b"
 )
+_MAYBE_CODE = re.compile(r"[()\[\]{}/*_~|\\=<>^+\-]|\.\w")  # every match of those three has one of these
 _INDENTED = re.compile(r"^[ \t]+(?=\S)", re.MULTILINE)
 # Quotes, and lines that are indented: here white space is text.
 _SPACE_MATTERS = re.compile(r"[\"`“„«‹「『‘]|(?<!\w)'|\n[ \t]+\S")
+_TYING = tables.ORDER_WORDS | tables.PRONOUNS
+_DENYING = tables.NEGATIONS | {"@without"}
 _LAST_MARK = re.compile(r"[?.!](?=[\s\"'”’)]*$)")
 
 
@@ -84,16 +87,17 @@ def gather(prompt: str, seen: Seen) -> Facts:
     """The facts of one prompt; linear in its length, never raises on any text."""
     text = clean(prompt)
     facts = _nothing_yet()
-    facts["whole"] = _digest(text if _SPACE_MATTERS.search(text) else collapse(text))
+    space_matters = _SPACE_MATTERS.search(text) is not None
+    facts["whole"] = _digest(text if space_matters else collapse(text))
     facts["unseen"] = [clean(prompt[start:end]).casefold() for start, end in seen.unknown]
     facts["tail"] = "" if seen.cut is None else _digest(collapse(clean(prompt[seen.cut :])))
     if len(text) > LONGEST:
         facts["long"] = True
         return facts
-    tokens = scan(text if _SPACE_MATTERS.search(text) else without_cjk_spaces(text))
+    tokens = scan(text if space_matters else without_cjk_spaces(text))
     _verbatim(text, tokens, facts)
-    lower = [token.text.lower() for token in tokens if token.kind == "word"]
-    facts["english"] = reads_as_english(lower) and not facts["foreign"]
+    lower = [token.lower for token in tokens if token.kind == "word"]
+    facts["english"] = not facts["foreign"] and reads_as_english(lower)
     segments = segments_of(tokens)
     if facts["english"]:
         _english(segments, facts)
@@ -108,38 +112,47 @@ def gather(prompt: str, seen: Seen) -> Facts:
 
 def _english(segments: list[list[Token]], facts: Facts) -> None:
     spoken = [surfaces(segment) for segment in segments]
-    facts["plain"] = " ".join(word for segment in spoken for word, _ in segment)
+    everything = [each for segment in spoken for each in segment]
+    written = [each.word for each in everything]
+    facts["plain"] = " ".join(written)
     keep_names = _case_means_something(spoken)
-    everything = [word for segment in spoken for word, _ in segment]
     apart = in_two_forms(everything)
-    postures_out = sum(stem(word) in tables.POSTURES for word in everything) == 1
-    words: list[str] = []
+    postures_out = sum([each.base in tables.POSTURES for each in everything]) == 1
     spoken = joined(spoken)
     for at, segment in enumerate(spoken):
-        if len(spoken) > 1 and (_finish(segment, facts) or all(word in tables.GREETINGS for word, _ in segment)):
+        if len(spoken) > 1 and _is_no_part(segment, facts):
             continue
         said = canonical(segment, keep_names=keep_names, apart=apart)
-        if keep_names:
-            facts["names"] += [word for word, name in segment[1:] if name]
         built = structure(said, first=at == 0, postures_out=postures_out)
-        facts["segments"].append(built.parts)
-        for word, seen in forms_of([word for word, _ in segment], frozenset(built.turned)).items():
-            facts["forms"][word] = "".join(sorted({*facts["forms"].get(word, ""), *seen}))
-        facts["postures"] += built.postures
-        facts["media"] += built.media
-        facts["counts"] += bindings(said, None)
-        facts["colours"] += bindings(said, tables.COLOURS)
-        facts["ones"] += ones_of(said)
-        words += said
-        facts["groups"].append(" ".join(sorted(word for word in said if word[0] != "~")))
-    facts["segments"] = dependents_attached(facts["segments"], spoken)
-    facts["words"] = [word for word in words if word[0] != "~"]
-    facts["numbers"] = [word for word in facts["words"] if _has_digit(word) and word[0] != "="]
-    facts["negations"] = sorted(word for word in facts["words"] if word in tables.NEGATIONS or word == "@without")
-    facts["ordered"], facts["bound"] = order_counts(spoken), bound(spoken)
+        _collect(segment, said, built, facts)
+        if keep_names:
+            facts["names"] += [each.word for each in segment[1:] if each.name]
+    several, place = are_several(spoken), name_a_place(spoken, written)
+    facts["segments"] = dependents_attached(facts["segments"], several=several)
+    facts["ordered"] = place or not _TYING.isdisjoint(written)
+    facts["bound"] = place or several or not tables.SEQUENCE.isdisjoint(written)
+    facts["numbers"] = [word for word in facts["words"] if word[0] not in "@&=" and _has_digit(word)]
+    facts["negations"] = sorted([word for word in facts["words"] if word in _DENYING])
     if len(facts["groups"]) < 2:
         facts["groups"] = []
-    facts["tense"], facts["genders"] = tense_of(everything), genders_of(everything)
+    facts["tense"], facts["genders"] = tense_of(written), genders_of(written)
+
+
+def _collect(segment: list[Surface], said: list[str], built: Segment, facts: Facts) -> None:
+    """What one segment adds. said: its canonical words; built: what they belong to."""
+    kept = [word for word in said if word[0] != "~"]
+    facts["words"] += kept
+    facts["groups"].append(" ".join(sorted(kept)))
+    facts["segments"].append(built.parts)
+    facts["postures"] += built.postures
+    facts["media"] += built.media
+    facts["counts"] += bindings(said, None)
+    facts["colours"] += bindings(said, tables.COLOURS)
+    facts["ones"] += ones_of(said)
+    forms = facts["forms"]
+    for word, form in forms_of(segment, built.turned):
+        if form not in (met := forms.get(word, "")):
+            forms[word] = "".join(sorted(met + form))
 
 
 def _has_digit(word: str) -> bool:
@@ -148,23 +161,30 @@ def _has_digit(word: str) -> bool:
 
 def _verbatim(text: str, tokens: list[Token], facts: Facts) -> None:
     shouted = len(tokens) > 2 and text.upper() == text
-    for at, (kind, found) in enumerate(tokens):
-        if kind in ("quote", "code", "link"):
+    for at, (kind, found, lower) in enumerate(tokens):
+        if kind == "word":
+            if not found.isascii():
+                facts["accented"] += _accented(found)
+            if lower in tables.CASE_BOUND:
+                facts["cased"] += _cased(found, opens=at == 0 or tokens[at - 1].kind == "break", shouted=shouted)
+        elif kind in ("quote", "code", "link"):
             facts["verbatim"].append(found)
         elif kind == "symbol":
             facts["symbols"].append(found)
         elif kind == "foreign":
             facts["foreign"].append(found.casefold())
-        elif kind == "word":
-            if not (lower := found.replace("İ", "i").lower()).isascii():
-                facts["accented"].append(lower)
-            facts["cased"] += _cased(found, opens=at == 0 or tokens[at - 1].kind == "break", shouted=shouted)
-    facts["code"] = _CODE.search(text) is not None
-    facts["marks"] = "".join(_MARKS.findall(_ASIDES.sub(" ", text)))
+    if _MAYBE_CODE.search(text):
+        facts["code"] = _CODE.search(text) is not None
+        facts["marks"] = "".join(_MARKS.findall(_ASIDES.sub(" ", text)))
     if "\n" in text:
         facts["indents"] = _INDENTED.findall(text)
     last = _LAST_MARK.search(text)
     facts["ends"] = last.group() if last else ""
+
+
+def _accented(word: str) -> list[str]:
+    lower = word.replace("İ", "i").lower()
+    return [] if lower.isascii() else [lower]
 
 
 def _cased(word: str, *, opens: bool, shouted: bool) -> list[str]:
@@ -181,20 +201,19 @@ def _as_it_is(token: Token) -> str:
     return f"={token.text}" if token.kind == "quote" else token.text
 
 
-def _case_means_something(spoken: list[list[tuple[str, bool]]]) -> bool:
+def _case_means_something(spoken: list[list[Surface]]) -> bool:
     """False where most words are capitalised, as in a title."""
-    inner = [name for segment in spoken for word, name in segment[1:] if word[0].isalpha()]
+    inner = [said.name for segment in spoken for said in segment[1:] if said.word[0].isalpha()]
     return sum(inner) * 2 <= len(inner)
 
 
-def _finish(segment: list[tuple[str, bool]], facts: Facts) -> bool:
-    """Whether the segment only says how well the picture is to be made; its numbers are kept."""
-    said = [word for word, _ in segment if word not in tables.VERY]
-    text = " ".join(said).replace("#", "")
-    if text not in tables.QUALITY:
-        return False
-    facts["finish"] += [word for word in said if word[0] == "#"]
-    return True
+def _is_no_part(segment: list[Surface], facts: Facts) -> bool:
+    """Whether the segment is a greeting or only says how well the picture is to be made; the numbers of that are kept."""
+    words = [said.word for said in segment if said.word not in tables.VERY]
+    if " ".join(words).replace("#", "") in tables.QUALITY:
+        facts["finish"] += [word for word in words if word[0] == "#"]
+        return True
+    return tables.GREETINGS.issuperset(words) and len(words) == len(segment)
 
 
 def _digest(text: str) -> str:

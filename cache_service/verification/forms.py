@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cache_service.verification import tables
-from cache_service.verification.synonyms import CANONICAL
-from cache_service.verification.words import stem
+from cache_service.verification.words import Surface
 
 _TENSES = tables.PAST | tables.FUTURE
+_DETERMINERS = tables.ARTICLES | tables.POSSESSIVES
+_OF_ONE = frozenset(("~a", "~their", "one", "#1"))
 
 
-def forms_of(words: Sequence[str], turned: frozenset[str]) -> dict[str, str]:
-    """Canonical word → its forms as letters: s as in the dictionary, p with s, g with ing, d participle after "be", v else.
+def forms_of(segment: Sequence[Surface], turned: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Canonical words and their form as a letter: s as in the dictionary, p with s, g with ing, d participle after "be", v else.
 
-    words: one segment's surfaces. turned: verbs whose passive was made active; they are left out.
+    turned: verbs whose passive was made active; they are left out.
     """
-    found: dict[str, str] = {}
-    after_be = False
-    for at, word in enumerate(words):
-        after_be = after_be or word in tables.BE
-        described = at > 0 and (
-            words[at - 1] in tables.ARTICLES or words[at - 1] in tables.POSSESSIVES
-        )  # "a deleted file"
-        if not word[0].isalpha() or word in tables.GRAMMAR:
-            continue
-        spelled = tables.SPELLINGS.get(word, word)
-        base = stem(spelled)
-        meaning = CANONICAL.get(base, base)
-        if meaning in turned:
-            continue
-        form = _form(spelled, base, after_be=after_be and not described)
-        if form not in found.get(meaning, ""):
-            found[meaning] = found.get(meaning, "") + form
-    return found
+    after_be, before = False, ""
+    for said in segment:
+        after_be = after_be or said.word in tables.BE
+        if said.is_content and said.meaning not in turned:
+            is_participle = after_be and before not in _DETERMINERS  # unlike "a deleted file"
+            yield said.meaning, "s" if said.spelled == said.base else _form(said, after_be=is_participle)
+        before = said.word
 
 
 def ones_of(said: Sequence[str]) -> list[str]:
@@ -41,9 +31,11 @@ def ones_of(said: Sequence[str]) -> list[str]:
 
     said: one segment's canonical words.
     """
-    found = []
+    found: list[str] = []
+    if _OF_ONE.isdisjoint(said):
+        return found
     for at, word in enumerate(said):
-        if word in ("~a", "~their", "one", "#1") and (at == 0 or said[at - 1][0] != "@"):
+        if word in _OF_ONE and (at == 0 or said[at - 1][0] != "@"):
             end = at + 1
             while end < len(said) and said[end] in tables.ATTRIBUTES:
                 end += 1
@@ -63,11 +55,10 @@ def genders_of(words: Sequence[str]) -> list[str]:
     return ["his" if word == "him" else word for word in words if word in tables.POSSESSIVES or word == "him"]
 
 
-def _form(word: str, base: str, *, after_be: bool) -> str:
-    if word == base:
-        return "s"
+def _form(said: Surface, *, after_be: bool) -> str:
+    word = said.spelled
     if word in tables.PLURALS or (word.endswith("s") and word not in tables.IRREGULAR):
         return "p"
     if word.endswith("ing") or word == "asleep":
         return "g"
-    return "d" if after_be and base not in tables.RESTING else "v"
+    return "d" if after_be and said.base not in tables.RESTING else "v"

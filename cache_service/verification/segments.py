@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 from cache_service.verification import tables
 from cache_service.verification.scan import Token
+from cache_service.verification.words import Surface
 
-# Segments of surfaces: (word, whether it has a name's case), as `words.surfaces` gives them.
-Spoken: TypeAlias = list[list[tuple[str, bool]]]
+Spoken: TypeAlias = list[list[Surface]]  # segments
 
+_PLACE_NAMES = tables.PLACES | frozenset(tables.GRAMMAR)
 # Alone between commas these say what the thing before is like.
 _BINDING = tables.COLOURS | tables.SIZES
 
@@ -34,7 +35,7 @@ def _joins(tokens: Sequence[Token], at: int) -> bool:
     before, after = tokens[at - 1], tokens[at + 1]
     if tokens[at].text == ",":
         return before.kind == after.kind == "number" and len(before.text) <= 2 and len(after.text) == 4
-    return tokens[at].text == "." and before.kind == "word" and before.text.lower() in tables.ABBREVIATIONS
+    return tokens[at].text == "." and before.kind == "word" and before.lower in tables.ABBREVIATIONS
 
 
 def joined(spoken: Spoken) -> Spoken:
@@ -46,10 +47,10 @@ def joined(spoken: Spoken) -> Spoken:
     for segment in spoken:
         if (
             done
-            and done[-1][0][0] not in tables.RELATIONS
-            and segment[0][0] in tables.RELATIVES
+            and done[-1][0].word not in tables.RELATIONS
+            and segment[0].word in tables.RELATIVES
             and len(segment) > 1
-            and segment[1][0] in tables.BE
+            and segment[1].word in tables.BE
         ):
             done[-1] = done[-1] + segment
         else:
@@ -57,19 +58,23 @@ def joined(spoken: Spoken) -> Spoken:
     if len(done) != 2:
         return done
     first, second = done
-    if first[0][0] in tables.RELATIONS and second[0][0] not in tables.RELATIONS and len(first) <= 8:
+    if first[0].word in tables.RELATIONS and second[0].word not in tables.RELATIONS and len(first) <= 8:
         return [second + first]
-    if second[0][0] in tables.RELATIONS and first[0][0] not in tables.RELATIONS and len(second) <= 8:
+    if second[0].word in tables.RELATIONS and first[0].word not in tables.RELATIONS and len(second) <= 8:
         return [first + second]
     return done
 
 
-def dependents_attached(segments: list[list[str]], spoken: Spoken) -> list[list[str]]:
-    """A segment that only describes belongs to the one before it, where there are several it could belong to.
+def are_several(spoken: Spoken) -> bool:
+    """Whether more than one segment begins like a thing of its own: "a dog", "two cats"."""
+    return len(spoken) > 1 and sum(map(_is_thing, spoken)) > 1
+
+
+def dependents_attached(segments: list[list[str]], *, several: bool) -> list[list[str]]:
+    """A segment that only describes belongs to the one before it, where there are several things it could belong to.
 
     "A cat, black, a dog, white" is not "a cat, white, a dog, black"; in a list of tags about one thing "with a hat" may stand anywhere.
     """
-    several = sum(map(_is_thing, spoken)) > 1
     done: list[list[str]] = []
     for segment in segments:
         if segment and done and done[-1] and _describes(segment[0], several):
@@ -79,19 +84,16 @@ def dependents_attached(segments: list[list[str]], spoken: Spoken) -> list[list[
     return done
 
 
-def _is_thing(segment: list[tuple[str, bool]]) -> bool:
-    """Begins like a thing of its own: "a dog", "two cats"."""
-    words = [word for word, _ in segment[:2]]
-    if len(words) < 2:
+def _is_thing(segment: list[Surface]) -> bool:
+    if len(segment) < 2:
         return False
-    return words[0] in ("a", "an", "the", "one") or (
-        words[0][0] == "#" and words[0][1:].isdigit() and words[1][0].isalpha()
-    )
+    first, second = segment[0].word, segment[1].word
+    return first in ("a", "an", "the", "one") or (first[0] == "#" and first[1:].isdigit() and second[0].isalpha())
 
 
 def _describes(part: str, several: bool) -> bool:
     words = part.split(" ")
-    if all(word in _BINDING for word in words):
+    if _BINDING.issuperset(words):
         return True
     return several and (
         (len(words) < 4 and not _BINDING.isdisjoint(words))
@@ -100,25 +102,11 @@ def _describes(part: str, several: bool) -> bool:
     )
 
 
-def order_counts(spoken: Spoken) -> bool:
-    """Whether the parts are tied together: "then", "it", a place that a part is named for ("top: a cat, bottom: a dog")."""
-    words = {word for segment in spoken for word, _ in segment}
-    if words & (tables.ORDER_WORDS | tables.PRONOUNS):
-        return True
-    return any(_is_place([word for word, _ in segment]) for segment in spoken)
+def name_a_place(spoken: Spoken, words: Sequence[str]) -> bool:
+    """Whether a part says where another is: "top: a cat, bottom: a dog". words: all of the segments."""
+    return not tables.PLACES.isdisjoint(words) and any(map(_is_place, spoken))
 
 
-def bound(spoken: Spoken) -> bool:
-    """Whether the parts tell of several things one after the other, so that moving a part gives it to another thing."""
-    words = {word for segment in spoken for word, _ in segment}
-    return (
-        sum(map(_is_thing, spoken)) > 1
-        or not tables.SEQUENCE.isdisjoint(words)
-        or any(_is_place([word for word, _ in segment]) for segment in spoken)
-    )
-
-
-def _is_place(words: list[str]) -> bool:
-    return not tables.PLACES.isdisjoint(words) and all(
-        word in tables.PLACES or word in tables.GRAMMAR for word in words
-    )
+def _is_place(segment: list[Surface]) -> bool:
+    words = [said.word for said in segment]
+    return not tables.PLACES.isdisjoint(words) and _PLACE_NAMES.issuperset(words)

@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 
 from cache_service.verification import tables
 
+# Where none of these is said there is nothing to do.
+_ONE = frozenset(("single", "one", "#1"))
+_SAYS_AFTER = frozenset(("~be", "@madeof"))
+_TURNING = frozenset((*tables.INVERSES, *tables.INVERSES.values(), *tables.SYMMETRIC))
+
 
 @dataclass(slots=True)
 class Segment:
@@ -45,9 +50,12 @@ def structure(words: Sequence[str], *, first: bool, postures_out: bool) -> Segme
 def bindings(words: Sequence[str], wanted: frozenset[str] | None) -> list[list[str]]:
     """Which word each attribute (or, wanted None, each number) stands before: [["red", "cube"], …]."""
     found: list[list[str]] = []
+    attributes = {word for word in words if word[0] == "#"} if wanted is None else wanted.intersection(words)
+    if not attributes:
+        return found
     pending: list[str] = []
     for word in words:
-        if word.startswith("#") if wanted is None else word in wanted:
+        if word in attributes:
             pending.append(word)
         elif word[:1] in "@&":
             if wanted is None or word != "&and":
@@ -61,6 +69,8 @@ def bindings(words: Sequence[str], wanted: frozenset[str] | None) -> list[list[s
 
 def _count_of_one(words: list[str]) -> list[str]:
     """Drops a count of one: "one dog", "1 dog", "a single dog" and "a dog" are the same; "chapter 1" and "no one" stay."""
+    if _ONE.isdisjoint(words):
+        return words
     for at, word in enumerate(words[:-1]):
         counted = words[at + 1][0].isalpha() and words[at + 1] not in tables.NOT_COUNTED
         if word == "single" and counted and at > 0 and words[at - 1] == "~a":
@@ -74,6 +84,8 @@ def _count_of_one(words: list[str]) -> list[str]:
 
 def _attributes_first(words: list[str]) -> list[str]:
     """Puts what is said after a noun before it: "a cat that is brown", "the cat is brown" → brown cat; "a desk made of wood" → wood desk."""
+    if _SAYS_AFTER.isdisjoint(words):
+        return words
     done: list[str] = []
     at = 0
     while at < len(words):
@@ -113,6 +125,8 @@ def _attribute_after(words: list[str], at: int) -> int:
 
 def _active(words: list[str], segment: Segment) -> list[str]:
     """Turns a passive: "a flute is being played in a room by a man" → a man play a flute in a room."""
+    if "@by" not in words:
+        return words
     by = [i for i, word in enumerate(words) if word == "@by"]
     be = [i for i, word in enumerate(words) if word == "~be"]
     if (
@@ -132,6 +146,8 @@ def _active(words: list[str], segment: Segment) -> list[str]:
 
 def _colours_joined(words: list[str]) -> list[str]:
     """Colours of two words: "light blue" → light-blue; "black and white cat" → black-white cat."""
+    if tables.COLOURS.isdisjoint(words):
+        return words
     done: list[str] = []
     at = 0
     while at < len(words):
@@ -154,6 +170,8 @@ def _colours_joined(words: list[str]) -> list[str]:
 
 def _without_medium(words: list[str], segment: Segment) -> list[str]:
     """Parts the medium: "an oil painting of X" → the part "oil painting" and X; "a photo of X" → X, the medium noted."""
+    if "@of" not in words:
+        return words
     of = next((i for i, word in enumerate(words) if word[0] == "@"), 0)
     if not 0 < of < len(words) - 1 or words[of] != "@of" or words[of - 1] not in tables.MEDIA:
         return words
@@ -225,6 +243,8 @@ def _chain(words: list[str], segment: Segment, postures_out: bool) -> list[str]:
 
 def _run(words: list[str]) -> str:
     """The words in order, neighbouring attributes sorted: a big red ball is a red big ball."""
+    if len(words) < 2:
+        return "".join(words)
     done: list[str] = []
     attributes: list[str] = []
     for word in words:
@@ -251,12 +271,7 @@ def _link(chain: list[str]) -> str:
 
 
 def _turns(relation: str) -> bool:
-    return (
-        relation in tables.INVERSES
-        or relation in tables.SYMMETRIC
-        or relation in _INVERTED
-        or relation.endswith("-than")
-    )
+    return relation in _TURNING or relation.endswith("-than")
 
 
 def _turned(left: str, relation: str, right: str) -> tuple[str, str, str]:
@@ -270,6 +285,3 @@ def _turned(left: str, relation: str, right: str) -> tuple[str, str, str]:
         if comparative not in tables.SAME_WAY:
             left, right = right, left
     return left, relation, right
-
-
-_INVERTED = frozenset(tables.INVERSES.values())

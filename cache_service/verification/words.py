@@ -7,15 +7,18 @@ be dropped ("~a", "~be", "~that"), `#` a number, `=` something compared byte for
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 
 from cache_service.verification import tables
+from cache_service.verification.remembered import remembered
 from cache_service.verification.scan import Token
 from cache_service.verification.synonyms import CANONICAL
 
-_OPENINGS = tuple((re.compile(pattern), tuple(words.split())) for pattern, words in tables.OPENINGS)
+_OPENING = re.compile("|".join(f"({pattern})" for pattern, _ in tables.OPENINGS))
+_OPENED_AS = tuple(tuple(words.split()) for _, words in tables.OPENINGS)
 _OPENING_WORDS = 12
+_NUMBER_WORDS = frozenset((*tables.TENS, *tables.UNITS_OF_TEN, *tables.POWERS))
 _UNITS = frozenset(tables.MEASURES) | frozenset(
     ("km", "kg", "cm", "mm", "m", "g", "oz", "am", "pm", "lb", "mph", "inr", "usd", "eur")
 )
@@ -25,7 +28,6 @@ _CONTRACTION = re.compile(r"(?:n't|'(?:s|re|m|ve|ll|d|t))$")
 _NO_NOUNS = tables.ATTRIBUTES | tables.MEDIA | frozenset(("movie", "color", "start", "quick", "quickly"))
 _VOWELS = "aeiouy"
 _LEAST_THOUSANDS = 20
-_LONG_WORD = 30  # letters; longer ones aren't remembered
 # A verb's trunk with these ends lost an e: captur(e), settl(e), provid(e).
 _SILENT_E = tuple(
     tables.words(
@@ -35,47 +37,95 @@ _SILENT_E = tuple(
 _NEVER_SILENT_E = "wxylh" + _VOWELS
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """A word as written, lower-case, and what the tables say of it wherever it stands.
+
+    name: it has a name's case. spelled: in American spelling. base: that without its ending. meaning: the synonym that stands for it.
+    canonical: what becomes of it if it is no name. is_content: no grammar, no number, nothing verbatim. may_be_noun: can be singular or plural.
+    """
+
+    word: str
+    name: bool
+    spelled: str
+    base: str
+    meaning: str
+    canonical: str
+    is_content: bool
+    may_be_noun: bool
+
+
 def reads_as_english(words: Sequence[str]) -> bool:
     """Whether the rules of English may be used on these lower-case words: unless marks of another language prevail."""
-    foreign = sum(word in tables.FOREIGN_MARKS for word in words)
-    english = sum(word in tables.ENGLISH_MARKS for word in words)
+    foreign = sum(map(tables.FOREIGN_MARKS.__contains__, words))
+    english = sum(map(tables.ENGLISH_MARKS.__contains__, words))
     if foreign == 0 and english == 0:
-        return all(word.isascii() for word in words)
+        return all(map(str.isascii, words))
     return english >= foreign
 
 
-def surfaces(tokens: Sequence[Token]) -> list[tuple[str, bool]]:
-    """The words of one segment as written, lower-case, contractions and hyphens opened, each with "this is a name's case".
-
-    Numbers come as `#digits`, verbatim tokens as `=text`.
-    """
-    found: list[tuple[str, bool]] = []
-    for kind, text in tokens:
-        if kind == "word":
-            name = text[:1].isupper() and text not in ("I", "A")
-            said = "usa" if text == "US" else text.lower()
-            found.extend((part, name) for part in _opened(said) if part)
-            if (
-                text in ("k", "K", "d", "D") and len(found) > 1 and found[-2][0][:1] == "#"
-            ):  # "8 k", as crawled prompts have it
-                found[-2:] = [(f"{found[-2][0]}{text.lower()}", False)]
+def surfaces(tokens: Sequence[Token]) -> list[Surface]:
+    """The words of one segment, contractions and hyphens opened. Numbers come as `#digits`, verbatim tokens as `=text`."""
+    found: list[Surface] = []
+    after_number = False
+    for kind, text, _ in tokens:
+        if kind == "word" and after_number and text in ("k", "K", "d", "D"):  # "8 k", as crawled prompts have it
+            found[-1] = _common(f"{found[-1].word}{text.lower()}")
+        elif kind == "word":
+            found += _surfaces_of(text)
+            after_number = False
         elif kind == "number":
-            found.append((f"#{_plain_number(text)}", False))
+            found.append(_common(f"#{_plain_number(text)}"))
+            after_number = True
         else:
-            found.append((f"={text}", False))
-    return _number_words(found)
+            found.append(_common(f"={text}"))
+            after_number = False
+    return found if _NUMBER_WORDS.isdisjoint([said.word for said in found]) else _number_words(found)
 
 
-def canonical(words: Sequence[tuple[str, bool]], *, keep_names: bool, apart: frozenset[str] = frozenset()) -> list[str]:
+@remembered
+def _surfaces_of(text: str) -> tuple[Surface, ...]:
+    """What one word as written says: mostly one, two of "don't" and "10km"."""
+    name = text[:1].isupper() and text not in ("I", "A")
+    parts = _opened("usa" if text == "US" else text.lower())
+    return tuple(_surface(piece, name=name) for part in parts if part for piece in _mixed(part))
+
+
+def _surface(word: str, *, name: bool) -> Surface:
+    spelled = tables.SPELLINGS.get(word, word)
+    base = stem(spelled)
+    meaning = CANONICAL.get(base, base)
+    return Surface(
+        word=word,
+        name=name,
+        spelled=spelled,
+        base=base,
+        meaning=meaning,
+        canonical=word if word[0] in "#=" else tables.GRAMMAR.get(spelled, meaning),
+        is_content=word[0].isalpha() and word not in tables.GRAMMAR,
+        may_be_noun=word[0].isalpha()
+        and word not in tables.RELATIONS
+        and not word.endswith(("ing", "ed"))
+        and meaning not in _NO_NOUNS,
+    )
+
+
+@remembered
+def _common(word: str) -> Surface:
+    return _surface(word, name=False)
+
+
+def canonical(segment: Sequence[Surface], *, keep_names: bool, apart: Set[str]) -> list[str]:
     """One segment's surfaces as canonical words. keep_names: capitals mean something here, so names keep their form.
 
     apart: words that the prompt has in two forms ("a person watching people", "a couch behind a sofa"): they stay as written.
     """
+    words = tuple([said.word for said in segment])
     done: list[str] = []
     at = _open_request(words, done)
     while at < len(words):
-        word, name = words[at]
-        phrase = _phrase(words, at)
+        word = words[at]
+        phrase = _phrase(words, at) if word in tables.PHRASE_STARTS else None
         if phrase is not None:
             length, replacement = phrase
             done.extend(replacement)
@@ -85,31 +135,29 @@ def canonical(words: Sequence[tuple[str, bool]], *, keep_names: bool, apart: fro
             done.append("ante-meridiem")
         elif word in apart or (word in tables.DO and at == len(words) - 1):  # "what does it do"
             done.append(word)
+        elif word in tables.RELATIVES and done and done[-1][0] not in "~@&":
+            done.append("~that")
+        elif keep_names and at > 0 and segment[at].name:
+            done.append(_proper(segment[at]))
         else:
-            done.append(_word(word, name=name and keep_names and at > 0, after=done[-1] if done else "~"))
+            done.append(segment[at].canonical)
         at += 1
     return done
 
 
-def in_two_forms(words: Sequence[str]) -> frozenset[str]:
+def in_two_forms(said: Sequence[Surface]) -> set[str]:
     """Nouns that the prompt has as singular and plural, and words that have a synonym beside them."""
-    by_meaning: dict[str, set[str]] = {}
-    for word in words:
-        if word[0].isalpha() and word not in tables.RELATIONS:
-            spelled = tables.SPELLINGS.get(word, word)
-            form = stem(spelled)
-            meaning = CANONICAL.get(form, form)
-            if not word.endswith(("ing", "ed")) and meaning not in _NO_NOUNS:
-                by_meaning.setdefault(meaning, set()).add(spelled)
-    return frozenset(word for forms in by_meaning.values() if len(forms) > 1 for word in forms)
+    met: dict[str, str] = {}
+    apart: set[str] = set()
+    for one in said:
+        if one.may_be_noun and (spelled := met.setdefault(one.meaning, one.spelled)) != one.spelled:
+            apart |= {spelled, one.spelled}
+    return apart
 
 
+@remembered
 def stem(word: str) -> str:
     """The base form of a lower-case English word, as far as suffixes and a table of exceptions tell."""
-    return _stem(word) if len(word) <= _LONG_WORD else _base(word)
-
-
-def _base(word: str) -> str:
     if word in tables.IRREGULAR:
         return tables.IRREGULAR[word]
     if len(word) <= 3 or word in tables.UNSTEMMED or not word.isascii():
@@ -123,9 +171,6 @@ def _base(word: str) -> str:
     if word.endswith("ed") and len(word) > 4 and any(vowel in word[:-2] for vowel in _VOWELS):
         return _verb_base(word[:-2])
     return word
-
-
-_stem = lru_cache(maxsize=8192)(_base)  # a prompt's words are asked for three times, and people use few
 
 
 def _without_s(word: str) -> str:
@@ -170,12 +215,13 @@ def _plain_number(text: str) -> str:
     return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
 
 
-def _number_words(words: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Numbers said in words: "twenty five" → #25, "two hundred" → #200, "third" → #3rd, "5pm" → #5 pm; "one" and "a" stay words."""
-    done: list[tuple[str, bool]] = []
+def _number_words(segment: list[Surface]) -> list[Surface]:
+    """Numbers said in words: "twenty five" → #25, "two hundred" → #200; "one" and "a" stay words."""
+    done: list[Surface] = []
     total = part = 0
     running = ""
-    for word, name in words:
+    for said in segment:
+        word = said.word
         if word in tables.TENS and not running:
             total, part, running = 0, int(tables.TENS[word]), "tens"
         elif word in tables.UNITS_OF_TEN and running in ("", "power"):
@@ -184,7 +230,7 @@ def _number_words(words: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
             word == "one" or (word in tables.UNITS_OF_TEN and int(tables.UNITS_OF_TEN[word]) in range(1, 10))
         ):
             part, running = part + (1 if word == "one" else int(tables.UNITS_OF_TEN[word])), "unit"
-        elif word in tables.POWERS and (running or (done and done[-1][0] in ("one", "a", "#1"))):
+        elif word in tables.POWERS and (running or (done and done[-1].word in ("one", "a", "#1"))):
             if not running:
                 done.pop()
                 part = 1
@@ -192,7 +238,7 @@ def _number_words(words: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
             total, part, running = (total + part) * power, 0, "power"
         else:
             if running:
-                done.append((f"#{total + part}", False))
+                done.append(_common(f"#{total + part}"))
                 total, part, running = 0, 0, ""
             if word in tables.TENS or word in tables.UNITS_OF_TEN:
                 part, running = (
@@ -200,20 +246,21 @@ def _number_words(words: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
                     "tens" if word in tables.TENS else "unit",
                 )
                 continue
-            done.extend((piece, name) for piece in _mixed(word))
+            done.append(said)
     if running:
-        done.append((f"#{total + part}", False))
+        done.append(_common(f"#{total + part}"))
     return done
 
 
 def _mixed(word: str) -> tuple[str, ...]:
+    """Ordinals, and digits with letters: "third" → #3rd, "5pm" → #5 pm."""
     if word in tables.ORDINALS:
         return (f"#{tables.ORDINALS[word]}",)
     if word.isalpha():
         return (word,)
     match = _MIXED.fullmatch(word)
     if match is None:
-        return (word,) if not any(letter.isdigit() for letter in word) or word[:1] in "#=" else (f"#{word}",)
+        return (word,) if not any(letter.isdigit() for letter in word) else (f"#{word}",)
     number, unit = match.groups()
     if unit == "k" and "." not in number and "," not in number and int(number) >= _LEAST_THOUSANDS:
         return (f"#{number}000",)  # 30k; 4k, 8k and 16k are qualities of a picture
@@ -222,39 +269,26 @@ def _mixed(word: str) -> tuple[str, ...]:
     return (f"#{number}", unit)
 
 
-def _open_request(words: Sequence[tuple[str, bool]], done: list[str]) -> int:
+def _open_request(words: tuple[str, ...], done: list[str]) -> int:
     """Drops how the request is opened ("can you tell me", "what is the best way to"); gives where the rest begins."""
     at = 0
-    while at < len(words):
-        head = " ".join(word for word, _ in words[at : at + _OPENING_WORDS])
-        for pattern, replacement in _OPENINGS:
-            match = pattern.match(head)
-            if match is not None:
-                at += len(match.group().split())
-                done.extend(replacement)
-                break
-        else:
-            return at
-        if replacement:
-            return at
+    while match := _OPENING.match(" ".join(words[at : at + _OPENING_WORDS])):
+        at += len(match.group().split())
+        if match.lastindex and (replacement := _OPENED_AS[match.lastindex - 1]):
+            done.extend(replacement)
+            break
     return at
 
 
-def _phrase(words: Sequence[tuple[str, bool]], at: int) -> tuple[int, tuple[str, ...]] | None:
-    for parts, replacement in tables.PHRASE_STARTS.get(words[at][0], ()):
-        if len(words) - at >= len(parts) and all(words[at + i][0] == part for i, part in enumerate(parts)):
+def _phrase(words: tuple[str, ...], at: int) -> tuple[int, tuple[str, ...]] | None:
+    for parts, replacement in tables.PHRASE_STARTS[words[at]]:
+        if words[at : at + len(parts)] == parts:
             return len(parts), replacement
     return None
 
 
-def _word(word: str, *, name: bool, after: str) -> str:
-    if word[:1] in "#=":
-        return word
-    if word in tables.RELATIVES and after[0] not in "~@&":
-        return "~that"
-    word = tables.SPELLINGS.get(word, word)
-    if word in tables.GRAMMAR and not (name and word in tables.MEASURES):
-        return tables.GRAMMAR[word]
-    if not name:
-        word = stem(word)
-    return CANONICAL.get(word, word)
+def _proper(said: Surface) -> str:
+    """What becomes of a name: its ending stays, and what is also a measure is none here."""
+    if said.word[0] == "#" or (said.spelled in tables.GRAMMAR and said.spelled not in tables.MEASURES):
+        return said.canonical
+    return CANONICAL.get(said.spelled, said.spelled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from cache_service.verification.tables import words
 
 VERIFIER = RulesVerifier()
 PAIRS = Path(__file__).parents[2] / "data" / "verification_pairs.jsonl"
+# Of the analyses of all those prompts, as they are stored.
+ANALYSES = "a234acccd5adae2bab5d09b454b05a8471c1388be37f000ee6a8a27ce1d57700"
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None)
 OPERATIONS = st.sampled_from(["images", "chat"])
@@ -112,6 +115,13 @@ def test_what_the_embedder_could_not_see_must_be_equal() -> None:
     long = "a cat " * 10
     assert isinstance(VERIFIER.verify(analyse(long + "red", cut=60), analyse(long + "blue", cut=60), "images"), Unsure)
     assert isinstance(VERIFIER.verify(analyse(long + "red", cut=60), analyse(long + "red", cut=None), "images"), Unsure)
+
+
+def test_what_an_analysis_holds_changes_with_its_version_only() -> None:
+    """Analyses are stored and compared with new ones: who changes a fact, or its place, gives a new version and a new digest."""
+    made = [analyse(str(row[side])) for row in rows() for side in "ab"]
+    stored = "\n".join(json.dumps(analysis.facts) for analysis in made)
+    assert (VERIFIER.version, sha256(stored.encode()).hexdigest()) == ("rules-4", ANALYSES)
 
 
 def test_an_analysis_of_another_version_is_unsure() -> None:
