@@ -132,6 +132,8 @@ class FaissIndex:
 
     def _confirm(self, rows: Rows, label: bytes, vector: Vector, limit: int, floor: float) -> list[Candidate]:
         """Those of the rows that are live in the partition now, with exact similarities, the best first."""
+        if not len(rows):
+            return []
         stored = self._rows
         rows = np.unique(rows[rows < len(stored.live)])  # one that was just moved may have been found twice
         rows = rows[stored.live[rows] & (stored.labels["partition"][rows] == label)]

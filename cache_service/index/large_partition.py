@@ -34,6 +34,7 @@ CHUNK = 64  # rows put into the cells while searches wait: 0.2 ms
 CHUNK_ANEW = 4096  # the same where nobody searches them yet
 
 _NONE = np.empty(0, np.int64)
+_NO_ESTIMATES = np.empty(0, np.float32)
 
 
 class LargePartition:
@@ -152,14 +153,16 @@ class LargePartition:
         """The best of what is pending and of what the cells propose; and whether asking them for more would be in vain."""
         with self._notes:  # first: a row that is moved meanwhile must be found in one place at least
             moving = self._moving[0]
-            pending = np.concatenate([np.array(self._pending, np.int64), moving])
+            pending = np.array(self._pending, np.int64) if self._pending else _NONE
             selector = self._excluding()
-        proposed, estimates = _NONE, np.empty(0, np.float32)
+        proposed, estimates = _NONE, _NO_ESTIMATES
         if self._cells is not None:
             proposed, estimates = self._cells.propose(vector, wanted, floor, selector)
         rows = np.concatenate([pending, proposed]) if len(pending) else proposed
         if len(moving):  # some are in the cells already, and must not be two of the best
-            rows = np.unique(rows)
+            rows = np.unique(np.concatenate([moving, rows]))
+        if not len(rows):
+            return rows, True
         # `stored.vectors` is asked for after the rows were: the file may have grown for them
         scores = cosines(stored.vectors, rows, vector)
         rows, edge = best(rows, scores, limit, floor, margin)

@@ -10,9 +10,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
+from cache_service.embedding.base import Vector
 from cache_service.errors import StoreError
 from cache_service.index import cells, large_partition, rows, snapshot
 from cache_service.index.base import Candidate, IndexPosition
@@ -98,6 +100,45 @@ def test_many_rows_are_never_all_looked_at(rows: int) -> None:
     looked_into = cells.probes(rows, count)
     assert looked_into >= cells.LEAST
     assert looked_into * (rows // count) <= 9_000
+
+
+def looked_into(made: Cells, vector: Vector, floor: float) -> int:
+    """How many cells FAISS looks into for that search."""
+    before = faiss.cvar.indexIVF_stats.nlist
+    made.propose(vector, 32, floor, None)
+    return int(faiss.cvar.indexIVF_stats.nlist - before)
+
+
+@pytest.fixture
+def apart() -> Cells:
+    """Cells around the axes and their opposites, 50 rows in each."""
+    axes = np.concatenate([np.eye(DIMENSION), -np.eye(DIMENSION)]).astype(np.float32)
+    made = cells.train(axes, len(axes), go_on=lambda: True)
+    assert made is not None
+    stored = np.repeat(axes, 50, axis=0)
+    made.add(np.arange(len(stored)), stored, made.assign(stored))
+    return made
+
+
+def test_only_cells_that_a_near_row_can_lie_in_are_looked_into(apart: Cells) -> None:
+    """One where the question lies at its centroid, all that may be worth it where it lies between many; more for farther rows."""
+    count = 2 * DIMENSION
+    most = cells.probes(len(apart), count)
+    assert most < count
+    assert looked_into(apart, np.eye(DIMENSION, dtype=np.float32)[3], 0.92) == 1
+    assert looked_into(apart, np.full(DIMENSION, DIMENSION**-0.5, np.float32), 0.92) == most
+    assert looked_into(apart, np.eye(DIMENSION, dtype=np.float32)[3], 0.8) == min(4 * most, count)
+    assert looked_into(apart, np.eye(DIMENSION, dtype=np.float32)[3], 0.0) == count
+
+
+def test_rows_far_below_the_floor_are_not_proposed(apart: Cells) -> None:
+    """So no vector is read for most questions; those about the floor are, however few."""
+    axis, other = np.eye(DIMENSION, dtype=np.float32)[:2]
+    rows, estimates = apart.propose((axis + other) / np.sqrt(np.float32(2)), 128, 0.7, None)
+    assert len(rows) == 100
+    assert estimates.min() == pytest.approx(0.7, abs=0.05)
+    rows, _ = apart.propose(np.full(DIMENSION, DIMENSION**-0.5, np.float32), 128, 0.92, None)
+    assert not len(rows)
 
 
 @pytest.mark.usefixtures("exact")
