@@ -17,9 +17,10 @@ from cache_service.verification import tables
 from cache_service.verification.base import Analysis, Different, Open, Same, Unsure, Verdict
 from cache_service.verification.contrasts import contrast, relations_differ
 from cache_service.verification.facts import Facts, gather
+from cache_service.verification.places import another_place
 from cache_service.verification.words import stem
 
-VERSION = "rules-4"
+VERSION = "rules-5"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 
@@ -263,6 +264,30 @@ def _behind(relation: str, words: list[str]) -> list[list[str]]:
     return runs
 
 
+def place(asked: Facts, stored: Facts) -> Verdict | None:
+    """The same two things, standing otherwise to each other: a car in front of a bear, a bear to the right of a car."""
+    found = another_place(*([part for parts in facts["segments"] for part in parts] for facts in (asked, stored)))
+    return None if found is None else Different(found)
+
+
+def another_action(asked: Facts, stored: Facts) -> Verdict | None:
+    """A passive that says what else is done: a queen leads a wizard, a wizard is carried by a queen."""
+    gone, new = _left_over(asked, stored)
+    if ("@by" in gone) == ("@by" in new):
+        return None
+    one, other = ([part.split(" ") for parts in facts["segments"] for part in parts] for facts in (asked, stored))
+    apart = [(said, met) for said, met in zip(one, other, strict=False) if said != met]
+    if len(one) != len(other) or len(apart) != 1 or len(apart[0][0]) != len(apart[0][1]):
+        return None
+    said, met = apart[0]
+    places = [at for at, word in enumerate(said) if word != met[at]]
+    if len(places) != 1 or places[0] in (0, len(said) - 1):  # who does it, and to whom, is no action
+        return None
+    done, instead = said[places[0]], met[places[0]]
+    alike = done[:2] == instead[:2]  # drink, drunk
+    return None if alike or not (done + instead).isalpha() else Unsure(f"action {done} / {instead}")
+
+
 def who_does_it(asked: Facts, stored: Facts) -> Verdict | None:
     """What bees eat is not what eats bees."""
     sides = [facts["plain"].split(" ")[:2] for facts in (asked, stored)]
@@ -403,6 +428,8 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (BOTH, contrasting_words),
     (BOTH, contrasting_relations),
     (BOTH, ends_exchanged),
+    (IMAGES, place),
+    (IMAGES, another_action),
     (BOTH, names),
     (BOTH, one_or_several),
     (IMAGES, done_or_doing),

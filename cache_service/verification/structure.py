@@ -40,9 +40,9 @@ def structure(words: Sequence[str], *, first: bool, postures_out: bool) -> Segme
     said = _attributes_first(_count_of_one(list(words)))
     if first and said and said[0] in tables.IMPERATIVES and len(said) > 1:
         said = said[2:] if said[1] == "me" else said[1:]
-    said = _active(said, segment)
     said = _colours_joined(said)
     said = _without_medium(said, segment)
+    said = _active(said, segment)
     segment.parts.extend(_parts([word for word in said if not word.startswith("~")], segment, postures_out))
     return segment
 
