@@ -63,6 +63,24 @@ def mean(before: dict[str, float], after: dict[str, float], name: str, labels: s
     return total / count * 1e3 if count else 0.0
 
 
+def steps(before: dict[str, float], after: dict[str, float]) -> str:
+    """The mean of each step between two looks, and the verifier's own time."""
+    labels = {step: f'{{operation="images",step="{step}"}}' for step in STEPS}
+    took = {step: mean(before, after, "cache_service_step_duration_seconds", each) for step, each in labels.items()}
+    means = "  ".join(f"{step} {each:.2f}" for step, each in took.items())
+    return f"mean of each step, ms: {means}  (verifier's own, each candidate: {verifying(before, after):.2f})"
+
+
+def verifying(before: dict[str, float], after: dict[str, float]) -> float:
+    """Milliseconds that the verifier took for a candidate."""
+    return mean(before, after, "cache_service_verification_duration_seconds", '{operation="images"}')
+
+
+def computed(pid: int) -> float:
+    """Seconds that the process's first thread, which runs the loop, has had a core."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def p(times: Sequence[float], at: int) -> float:
     """That percentile, in milliseconds."""
     return statistics.quantiles(times, n=100)[at - 1] * 1e3
@@ -90,12 +108,8 @@ def one_at_a_time(port: int, asked: Sequence[str], engine: Engine, rounds: int) 
     after = metrics(port)
     print(f"semantic hit            p50 {p(hits, 50):6.2f}   p90 {p(hits, 90):6.2f}   p99 {p(hits, 99):6.2f} ms")
     print(f"tokenise + bare pass    p50 {p(bare, 50):6.2f}   p90 {p(bare, 90):6.2f}   p99 {p(bare, 99):6.2f} ms")
-    name = "cache_service_step_duration_seconds"
-    steps = {step: mean(before, after, name, f'{{operation="images",step="{step}"}}') for step in STEPS}
-    verifier = mean(before, after, "cache_service_verification_duration_seconds", '{operation="images"}')
-    print("mean of each step, ms:  " + "  ".join(f"{step} {each:.2f}" for step, each in steps.items()), end="")
-    print(f"  (verifier's own, each candidate: {verifier:.2f})")
-    bar = 1.25 * p(bare, 50) + 1.0
+    print(steps(before, after))
+    verifier, bar = verifying(before, after), 1.25 * p(bare, 50) + 1.0
     print(
         f"one at a time: {p(hits, 50):.2f} ms less the verifier's {verifier:.2f}, against 1.25 x bare + 1.0 = {bar:.2f}"
     )
@@ -201,9 +215,10 @@ def main() -> None:
         )
         one_at_a_time(running.port, asked, engine, options.rounds)
         best = bare_best(engine, asked, options.seconds / 2)
-        began = time.perf_counter()
+        before, loop, began = metrics(running.port), computed(running.pid), time.perf_counter()
         times = asyncio.run(many_clients(running.port, asked, options.clients, options.seconds))
-        rate = len(times) / (time.perf_counter() - began)
+        rate, loop = len(times) / (time.perf_counter() - began), computed(running.pid) - loop
+        print(f"{options.clients} clients: {steps(before, metrics(running.port))}")
     sys.setswitchinterval(SWITCH_INTERVAL)
     alone, longest = asyncio.run(embedder_alone(engine, asked, options.clients, options.seconds / 2))
     in_process = len(alone) / (options.seconds / 2)
@@ -213,6 +228,7 @@ def main() -> None:
             f"{options.clients} clients, {what:<19} {each:6.0f}/s, {each / best:.2f} of it; "
             f"p50 {p(found, 50):.1f} p99 {p(found, 99):.1f} ms, ratio {p(found, 99) / p(found, 50):.2f}"
         )
+    print(f"over HTTP the service's loop computed {loop / len(times) * 1e3:.2f} ms for each request")
     print(f"the loop was held up for {longest * 1e3:.1f} ms at most while the embedder worked")
     if options.json:
         name = f"{options.clients} clients"
