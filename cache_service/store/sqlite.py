@@ -25,7 +25,9 @@ BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes to the same file."""
 
 SLOW, LEFT_TO_THREADS = 0.002, 100
-"""Seconds that a read on the loop may take, and how many reads aren't done there after one that took longer or failed."""
+"""Seconds that a read on the loop may take, and how many reads aren't done there after one that failed. After one that was slow it is one, and
+twice as many each time the next is slow again: it may have been the disk, or only another program that had the core.
+"""
 
 READING = ("query_only=ON",)
 WRITING = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0")
@@ -77,6 +79,7 @@ class SqliteHere:
         self._connection: sa.Connection | None = None
         self._monotonic = monotonic
         self._left = 0  # to the threads
+        self._next_left = 1  # after the next slow one
 
     def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T | None:
         """What the work says; None where it has to be done in a thread: now is no time for it, or it fails."""
@@ -87,13 +90,15 @@ class SqliteHere:
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
-            return run_here(work, self._connection)
+            found = run_here(work, self._connection)
         except (sa.exc.SQLAlchemyError, sqlite3.Error):  # the threads find out what it is
             self._left = LEFT_TO_THREADS
             return None
-        finally:
-            if self._monotonic() - started > SLOW:
-                self._left = LEFT_TO_THREADS
+        if self._monotonic() - started > SLOW:
+            self._left, self._next_left = self._next_left, min(2 * self._next_left, LEFT_TO_THREADS)
+        else:
+            self._next_left = 1
+        return found
 
     def close(self) -> None:
         """Nothing is read here any more; idempotent."""
