@@ -45,8 +45,10 @@ class WordPieceReader:
     def read(self, text: str) -> Reading:
         """Raises EmbeddingError for a text that is no valid Unicode (lone surrogates)."""
         encoding = self._encode(text)
-        ids, pieces, offsets = encoding.ids, encoding.tokens[1:-1], encoding.offsets[1:-1]
-        cut = None
+        ids, pieces = encoding.ids, encoding.tokens[1:-1]
+        if len(pieces) <= self._kept and UNKNOWN not in pieces and not _MAYBE_DROPPED.search(text):
+            return Reading(text, tuple(ids), tuple(pieces), (), None)
+        offsets, cut = encoding.offsets[1:-1], None
         if len(pieces) > self._kept:
             cut = offsets[self._kept][0]
             ids = [*ids[: self._kept + 1], ids[-1]]
