@@ -73,15 +73,18 @@ class SemanticTier:
     async def embed(self, prompt: str, operation: str) -> Meaning | None:
         """None where the model or the analysis failed: the prompt is then found exactly only.
 
-        The analysis needs what the model sees of the prompt, not the vector, so both are made at the same time.
+        The analysis needs what the model sees of the prompt, not the vector, so it is made while the model works.
         """
         try:
             async with asyncio.timeout(self._embed_timeout):
                 read, at_once = self._embedder.read, len(prompt) <= AT_ONCE
                 reading = read(prompt) if at_once else await asyncio.to_thread(read, prompt)
-                (embedding,), analysis = await asyncio.gather(
-                    self._embedder.embed([reading]), self._analysed(prompt, reading, operation, at_once=at_once)
-                )
+                embedded = self._embedder.begin(reading)
+                analysed = self._analysed(prompt, reading, operation, at_once=at_once)
+                if at_once:  # nothing waits for the analysis, and a task for each costs half as much
+                    analysis, embedding = await analysed, await embedded
+                else:
+                    analysis, embedding = await asyncio.gather(analysed, embedded)
         except (EmbeddingError, TimeoutError):
             log.exception("a prompt could not be embedded; it is found exactly only")
             self._hook(TierFailed(operation, "embedding"))

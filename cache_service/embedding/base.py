@@ -9,7 +9,7 @@ Raised: `EmbeddingError`, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -77,6 +77,9 @@ class Embedder(Protocol):
 
     async def embed(self, texts: Sequence[str | Reading]) -> list[Embedding]:
         """One embedding for each text, in order; CPU work runs in a thread. Raises EmbeddingError."""
+
+    def begin(self, reading: Reading) -> Awaitable[Embedding]:
+        """One text's, begun before anybody waits for it. Raises EmbeddingError, at once or where it is awaited."""
 
     async def aclose(self) -> None:
         """Frees threads and the model; idempotent."""

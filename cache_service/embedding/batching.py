@@ -91,18 +91,31 @@ class BatchingEmbedder:
             raise EmbeddingError("the embedder is closed")
         if not texts:
             return []
-        loop = asyncio.get_running_loop()
-        jobs = [_Job(text, loop.create_future()) for text in texts]
-        with self._lock:
-            self._calls.append(deque(jobs))
-            begin, self._running = not self._running, True
-        if begin:
-            self._thread.submit(self._passes)
+        jobs = [self._job(text) for text in texts]
+        self._put(jobs)
         try:
             return await asyncio.gather(*(job.future for job in jobs))
         finally:
             for job in jobs:
                 job.future.cancel()  # of a call that failed or was cancelled, the rest need not be computed
+
+    def begin(self, reading: Reading) -> asyncio.Future[Embedding]:
+        """As `Embedder` promises."""
+        if self._closed:
+            raise EmbeddingError("the embedder is closed")
+        job = self._job(reading)
+        self._put([job])
+        return job.future
+
+    def _job(self, text: str | Reading) -> _Job:
+        return _Job(text, asyncio.get_running_loop().create_future())
+
+    def _put(self, jobs: Sequence[_Job]) -> None:
+        with self._lock:
+            self._calls.append(deque(jobs))
+            begin, self._running = not self._running, True
+        if begin:
+            self._thread.submit(self._passes)
 
     async def aclose(self) -> None:
         """Who still waits gets EmbeddingError; what runs is delivered."""

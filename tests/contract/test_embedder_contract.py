@@ -149,10 +149,12 @@ async def test_a_closed_embedder_refuses_and_closes_twice(models: Path) -> None:
         await each.aclose()
         with pytest.raises(EmbeddingError):
             await each.embed(["a cat"])
+        with pytest.raises(EmbeddingError):
+            await each.begin(each.read("a cat"))
 
 
 async def test_a_reading_serves_in_place_of_its_text(embedder: Embedder) -> None:
-    """It says already what the model sees, and leads to the same embedding."""
+    """It says already what the model sees, and leads to the same embedding, also where it is begun before it is waited for."""
     for text in SAMPLES:
         reading = embedder.read(text)
         (of_reading,), (of_text,) = await embedder.embed([reading]), await embedder.embed([text])
@@ -160,6 +162,9 @@ async def test_a_reading_serves_in_place_of_its_text(embedder: Embedder) -> None
         assert (reading.pieces, reading.unknown, reading.cut) == seen
         assert (of_reading.pieces, of_reading.unknown, of_reading.cut) == seen
         assert float(of_reading.vector @ of_text.vector) >= SAME
+        begun = await embedder.begin(reading)
+        assert (begun.pieces, begun.unknown, begun.cut) == seen
+        assert float(begun.vector @ of_text.vector) >= SAME
 
 
 @WITH_TORCH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import numpy as np
 
@@ -46,6 +46,14 @@ class FakeEmbedder:
         if self._closed:
             raise EmbeddingError("the embedder is closed")
         return [self._embed(text) for text in texts]
+
+    def begin(self, reading: Reading) -> Awaitable[Embedding]:
+        """Once it is awaited."""
+        return self._one(reading)
+
+    async def _one(self, reading: Reading) -> Embedding:
+        (embedding,) = await self.embed([reading])
+        return embedding
 
     async def aclose(self) -> None:
         """Every later call fails."""

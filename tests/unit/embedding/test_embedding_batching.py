@@ -75,6 +75,16 @@ async def test_a_lone_text_goes_at_once() -> None:
     await embedder.aclose()
 
 
+async def test_what_is_begun_needs_nobody_who_waits() -> None:
+    """The thread is at work before its caller lets the loop go on."""
+    engine = ScriptedEngine()
+    embedder = BatchingEmbedder(engine)
+    begun = embedder.begin(engine.read("one"))
+    assert engine.entered.wait(10)
+    assert letter(await begun) == "o"
+    await embedder.aclose()
+
+
 async def test_what_waits_goes_together() -> None:
     """In one pass, whatever the lengths; each caller still gets its own texts, in its own order."""
     engine = ScriptedEngine()
