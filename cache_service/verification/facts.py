@@ -9,8 +9,16 @@ from typing import TypedDict
 from cache_service.embedding.base import Seen
 from cache_service.verification import tables
 from cache_service.verification.forms import forms_of, genders_of, ones_of, tense_of
+from cache_service.verification.owners import Part, by_neighbour, by_unit, described, labelled
 from cache_service.verification.scan import Token, clean, collapse, scan, without_cjk_spaces
-from cache_service.verification.segments import are_several, dependents_attached, joined, name_a_place, segments_of
+from cache_service.verification.segments import (
+    are_several,
+    dependents_attached,
+    is_thing,
+    joined,
+    name_a_place,
+    segments_of,
+)
 from cache_service.verification.structure import Segment, bindings, structure
 from cache_service.verification.words import Surface, canonical, in_two_forms, reads_as_english, surfaces
 
@@ -44,6 +52,8 @@ class Facts(TypedDict):
     numbers, counts, colours, materials: canonical words with the word each stands before. finish: numbers in quality tags.
     cased: words whose capital decides their meaning, as written. names: capitalised words. genders: "his", "her".
     segments: per comma segment its parts; groups: each one's words, sorted, where there are several;
+    labelled: see `owners.labelled`. described: see `owners.described`, in other languages `by_neighbour`.
+    by_unit: see `owners.by_unit`.
     ordered: their order matters; bound: it matters what stands beside what. words: all canonical words, as said.
     forms: see `forms_of`. ones: see `ones_of`. tense: past, future.
     postures, media: what `structure` took out.
@@ -73,6 +83,9 @@ class Facts(TypedDict):
     genders: list[str]
     segments: list[list[str]]
     groups: list[str]
+    labelled: list[list[str]]
+    described: list[list[str]]
+    by_unit: list[list[str]]
     ordered: bool
     bound: bool
     words: list[str]
@@ -98,19 +111,21 @@ def gather(prompt: str, seen: Seen) -> Facts:
     _verbatim(text, tokens, facts)
     lower = [token.lower for token in tokens if token.kind == "word"]
     facts["english"] = not facts["foreign"] and reads_as_english(lower)
-    segments = segments_of(tokens)
+    segments, ends = segments_of(tokens)
     if facts["english"]:
-        _english(segments, facts)
+        _english(segments, ends, facts)
     else:
         said = [[_as_it_is(token) for token in segment] for segment in segments]
-        facts["segments"] = [[" ".join(segment)] for segment in said]
+        parts = [Part(words, end, " ".join(words)) for words, end in zip(said, ends, strict=True)]
+        facts["labelled"], facts["described"] = labelled(parts), by_neighbour(parts)
+        facts["segments"] = [[part.text] for part in parts]
         facts["words"] = sorted(word for segment in said for word in segment)
         facts["plain"] = " ".join(word for segment in said for word in segment)
         facts["numbers"] = [word for word in facts["words"] if _has_digit(word)]
     return facts
 
 
-def _english(segments: list[list[Token]], facts: Facts) -> None:
+def _english(segments: list[list[Token]], ends: list[str], facts: Facts) -> None:
     spoken = [surfaces(segment) for segment in segments]
     everything = [each for segment in spoken for each in segment]
     written = [each.word for each in everything]
@@ -118,16 +133,21 @@ def _english(segments: list[list[Token]], facts: Facts) -> None:
     keep_names = _case_means_something(spoken)
     apart = in_two_forms(everything)
     postures_out = sum([each.base in tables.POSTURES for each in everything]) == 1
-    spoken = joined(spoken)
+    if ":" not in ends and len(together := joined(spoken)) < len(spoken):
+        spoken, ends = together, [","] * len(together)
+    parts: list[Part] = []
     for at, segment in enumerate(spoken):
         if len(spoken) > 1 and _is_no_part(segment, facts):
             continue
         said = canonical(segment, keep_names=keep_names, apart=apart)
         built = structure(said, first=at == 0, postures_out=postures_out)
         _collect(segment, said, built, facts)
+        parts.append(Part([each.spelled for each in segment], ends[at], " ".join(built.parts), is_thing(segment)))
         if keep_names:
             facts["names"] += [each.word for each in segment[1:] if each.name]
     several, place = are_several(spoken), name_a_place(spoken, written)
+    facts["labelled"] = labelled(parts)
+    facts["described"], facts["by_unit"] = described(parts), by_unit(parts)
     facts["segments"] = dependents_attached(facts["segments"], several=several)
     facts["ordered"] = place or not _TYING.isdisjoint(written)
     facts["bound"] = place or several or not tables.SEQUENCE.isdisjoint(written)
@@ -224,5 +244,5 @@ def _nothing_yet() -> Facts:
     return Facts(
         whole="", long=False, unseen=[], tail="", english=False, plain="", verbatim=[], symbols=[], foreign=[], accented=[],
         code=False, marks="", indents=[], ends="", numbers=[], finish=[], counts=[], colours=[], negations=[], cased=[], names=[],
-        genders=[], segments=[], groups=[], ordered=False, bound=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
+        genders=[], segments=[], groups=[], labelled=[], described=[], by_unit=[], ordered=False, bound=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
     )  # fmt: skip

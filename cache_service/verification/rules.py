@@ -17,10 +17,11 @@ from cache_service.verification import tables
 from cache_service.verification.base import Analysis, Different, Open, Same, Unsure, Verdict
 from cache_service.verification.contrasts import contrast, relations_differ
 from cache_service.verification.facts import Facts, gather
+from cache_service.verification.owners import exchanged
 from cache_service.verification.places import another_place
 from cache_service.verification.words import stem
 
-VERSION = "rules-5"
+VERSION = "rules-6"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 
@@ -390,6 +391,24 @@ def unsaid_in_chat(asked: Facts, stored: Facts) -> Verdict | None:
     return None
 
 
+def under_another_label(asked: Facts, stored: Facts) -> Verdict | None:
+    """Brick walls and a marble floor, said as "walls: brick, floor: marble". Under one label a model may judge other words."""
+    one, other = sorted(asked["labelled"]), sorted(stored["labelled"])
+    if one == other:
+        return None
+    several = any(len({label for _, label in side if label}) > 1 for side in (one, other))
+    return Unsure("what belongs to which label") if several or not any(_left_over(asked, stored)) else None
+
+
+def described_otherwise(asked: Facts, stored: Facts) -> Verdict | None:
+    """A king, sitting, a guard, standing: not the other way round."""
+    in_turn = asked["english"]
+    found = exchanged(asked["described"], stored["described"], in_turn=in_turn) or exchanged(
+        asked["by_unit"], stored["by_unit"]
+    )
+    return None if found is None else Different(found)
+
+
 def parts_in_any_order(asked: Facts, stored: Facts) -> Verdict | None:
     """A picture's parts are a set, unless words like "then" or "it" tie them together."""
     if asked["ordered"] or stored["ordered"]:
@@ -435,6 +454,8 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (IMAGES, done_or_doing),
     (IMAGES, postures_and_media),
     (IMAGES, medium_or_thing),
+    (BOTH, under_another_label),
+    (IMAGES, described_otherwise),
     (CHAT, unsaid_in_chat),
     (IMAGES, parts_in_any_order),
     (CHAT, parts_in_order),

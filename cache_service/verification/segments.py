@@ -16,16 +16,23 @@ _PLACE_NAMES = tables.PLACES | frozenset(tables.GRAMMAR)
 _BINDING = tables.COLOURS | tables.SIZES
 
 
-def segments_of(tokens: Sequence[Token]) -> list[list[Token]]:
-    """The tokens between commas, points and line ends."""
-    segments: list[list[Token]] = [[]]
+def segments_of(tokens: Sequence[Token]) -> tuple[list[list[Token]], list[str]]:
+    """The tokens between commas, points and line ends; and for each segment the marks that end it, as many as stand there."""
+    segments: list[list[Token]] = []
+    ends: list[str] = []
+    opens = True
     for at, token in enumerate(tokens):
-        if token.kind == "break":
-            if not _joins(tokens, at):
+        if token.kind != "break":
+            if opens:
                 segments.append([])
-        else:
+                ends.append("")
             segments[-1].append(token)
-    return [segment for segment in segments if segment]
+            opens = False
+        elif not _joins(tokens, at):
+            if ends:
+                ends[-1] += token.text
+            opens = True
+    return segments, ends
 
 
 def _joins(tokens: Sequence[Token], at: int) -> bool:
@@ -67,7 +74,7 @@ def joined(spoken: Spoken) -> Spoken:
 
 def are_several(spoken: Spoken) -> bool:
     """Whether more than one segment begins like a thing of its own: "a dog", "two cats"."""
-    return len(spoken) > 1 and sum(map(_is_thing, spoken)) > 1
+    return len(spoken) > 1 and sum(map(is_thing, spoken)) > 1
 
 
 def dependents_attached(segments: list[list[str]], *, several: bool) -> list[list[str]]:
@@ -84,7 +91,8 @@ def dependents_attached(segments: list[list[str]], *, several: bool) -> list[lis
     return done
 
 
-def _is_thing(segment: list[Surface]) -> bool:
+def is_thing(segment: Sequence[Surface]) -> bool:
+    """Whether a segment begins like a thing of its own: "a dog", "two cats"."""
     if len(segment) < 2:
         return False
     first, second = segment[0].word, segment[1].word
