@@ -32,6 +32,7 @@ import numpy.typing as npt
 from _filled import variations
 
 from cache_service.index.base import IndexPosition
+from cache_service.index.cells import return_memory
 from cache_service.index.faiss import FaissIndex
 from cache_service.index.rows import Matrix
 
@@ -107,6 +108,7 @@ async def measure(partitions: int, each: int, known: Matrix | None, searches: in
         await index.load(epoch="bench", model_id="bench")
         adds, late = np.ones(count), np.ones(-(-count // 10))  # touched, so that they are in `before`
         gc.collect()
+        return_memory()  # or what the comparing freed would be used again, and not be seen
         before = anonymous_bytes()
         began = time.perf_counter()
         await fill(index, pages, each, adds, late)

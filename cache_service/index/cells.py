@@ -43,8 +43,12 @@ NEAR, FAR = 0.9, 0.7
 SAMPLE = 40  # rows a centroid is trained on; FAISS wants 39
 ROUNDS = 8  # of k-means; more change the recall by less than 0.0001
 QUERY_BITS = 4  # of each of the query's numbers; more are no more exact than the codes
-SPARE = 16  # a packed list has room for one row more in so many, before FAISS doubles it; so many are doubled before all are packed again
+SPARE = 32  # a packed list has room for one row more in so many, before FAISS doubles it; so many are doubled before all are packed again
 OUTGROWN = 2  # centroids wanted over those there are, from which on cells are made anew: four times the rows
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
+LARGE_BLOCK = 16 * 1024 * 1024  # bytes; from here on a block is mapped, and unmapped when it is freed
+SMALL_BLOCK = 128 * 1024  # bytes; freeing 64 KB or more makes glibc look at the end of the heap
 
 
 def centroids_for(rows: int) -> int:
@@ -220,9 +224,20 @@ def train(sample: Matrix, count: int, *, go_on: Callable[[], bool]) -> Cells | N
 
 
 def return_memory() -> None:
-    """Gives the system back what training and old lists took: the allocator would keep a hundred MB at a million rows (glibc only)."""
+    """Gives the system back what training and old lists took, of this thread all of it: the allocator would keep a hundred MB at a million rows.
+
+    `malloc_trim` leaves the end of a thread's own heap, 15 MB after training. That goes once a block of it is freed, if it is larger
+    than a threshold, which is 0 for that moment. Setting one ends glibc's own choice, so both are left where FAISS's blocks of 16 MB
+    had brought them. (glibc only; elsewhere nothing happens.)
+    """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        libc.malloc_trim(0)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        libc.mallopt(M_TRIM_THRESHOLD, 0)
+        libc.free(libc.malloc(SMALL_BLOCK))
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * LARGE_BLOCK)
 
 
 def excluding(rows: Rows) -> Selector:

@@ -1,4 +1,4 @@
-"""Which row an entry lies in, in 12 bytes an entry where a dict takes over 100.
+"""Which row an entry lies in, in 8 bytes an entry where a dict takes over 100; 12 once ids have more than 32 bits.
 
 Ids only grow, as SQL gives them, so they are appended in order and found by bisection. The few that come late lie in a dict.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _GONE = 0xFFFF_FFFF
+_LARGEST_SHORT = 0xFFFF_FFFF  # id that fits into 4 bytes
 _UNTIDY = 1024  # removed or late entries that are never worth putting in order
 
 
@@ -20,7 +21,7 @@ class EntryRows:
     """Row numbers (below 2³² - 1) by entry id."""
 
     def __init__(self) -> None:
-        self._ids = array("q")
+        self._ids = array("I")
         self._rows = array("I")
         self._late: dict[int, int] = {}
         self._gone = 0
@@ -34,7 +35,8 @@ class EntryRows:
 
     def _take(self, ids: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
         order = np.argsort(ids, kind="stable")
-        self._ids = array("q", ids[order].astype(np.int64).tobytes())
+        short = not len(ids) or 0 <= ids[order[0]] <= ids[order[-1]] <= _LARGEST_SHORT
+        self._ids = array("I" if short else "q", ids[order].astype(np.uint32 if short else np.int64).tobytes())
         self._rows = array("I", rows[order].astype(np.uint32).tobytes())
         self._late, self._gone = {}, 0
 
@@ -58,6 +60,8 @@ class EntryRows:
     def put(self, entry_id: int, row: int) -> None:
         """Also in place of another row."""
         if not self._ids or entry_id > self._ids[-1]:
+            if not 0 <= entry_id <= _LARGEST_SHORT and self._ids.typecode == "I":
+                self._ids = array("q", self._ids)
             self._ids.append(entry_id)
             self._rows.append(row)
             return
@@ -88,7 +92,8 @@ class EntryRows:
         """Puts all in order once a quarter is not: 10 ms at a million entries, once in 250,000 removals."""
         if self._gone + len(self._late) <= _UNTIDY + len(self._ids) // 4:
             return
-        ids, rows = np.frombuffer(self._ids, np.int64), np.frombuffer(self._rows, np.uint32)
+        ids = np.frombuffer(self._ids, self._ids.typecode).astype(np.int64)
+        rows = np.frombuffer(self._rows, np.uint32)
         there = rows != _GONE
         late = np.array(list(self._late.items()), np.int64).reshape(-1, 2)
         self._take(np.concatenate([ids[there], late[:, 0]]), np.concatenate([rows[there].astype(np.int64), late[:, 1]]))

@@ -15,12 +15,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import faiss
 import numpy as np
@@ -271,22 +272,17 @@ class FaissIndex:
         self._forget()
         self._model_id = model_id
         loaded = await asyncio.to_thread(
-            snapshot.read, self._directory, dimension=self._dimension, epoch=epoch, model_id=model_id
+            _load, self._directory, self._dimension, self._small_partition, epoch, model_id
         )
         if loaded is None:
             snapshot.discard(self._directory)
             return False
-        rows = np.flatnonzero(loaded.live)
-        self._row_of, groups = await asyncio.to_thread(_group, loaded.labels, rows)
-        self._rows.adopt(loaded.vectors, loaded.labels, loaded.live)
-        self._blocks = loaded.blocks
-        large = {key: groups.pop(key) for key in list(groups) if len(groups[key]) // 4 > self._small_partition}
-        self._small = groups
-        self._large = await asyncio.to_thread(_load_large, self._directory, self._dimension, large, loaded.cells)
+        content, self._row_of, self._small, self._large = loaded
+        self._rows.adopt(content.vectors, content.labels, content.live)
+        self._blocks = content.blocks
         for each in self._large.values():
             self._tend(each)
-        await asyncio.to_thread(return_memory)
-        self._position = loaded.position
+        self._position = content.position
         return True
 
     async def aclose(self) -> None:
@@ -321,15 +317,28 @@ def _write(
     return snapshot.write(directory, replace(content, cells=cells), changed)
 
 
-def _load_large(
-    directory: Path, dimension: int, groups: dict[int, bytes], cells: Mapping[int, str]
-) -> dict[int, LargePartition]:
-    """Partitions with the cells of the snapshot; where those are damaged or gone the worker makes them anew."""
-    made = {}
-    for key, rows in groups.items():
-        found = snapshot.read_cells(directory, cells[key], dimension) if key in cells else None
-        made[key] = LargePartition(rows, dimension, found)
+Loaded: TypeAlias = tuple[snapshot.Content, EntryRows, dict[int, bytes], dict[int, LargePartition]]
+"""What `snapshot` read, and the tables: entry to row, small partitions, large ones."""
+
+
+def _load(directory: Path, dimension: int, small_partition: int, epoch: str, model_id: str) -> Loaded | None:
+    """All in one thread, which then gives back what it needed for that; None if there is no snapshot to trust."""
+    loaded = snapshot.read(directory, dimension=dimension, epoch=epoch, model_id=model_id)
+    made = None if loaded is None else (loaded, *_tables(loaded, directory, dimension, small_partition))
+    return_memory()
     return made
+
+
+def _tables(
+    loaded: snapshot.Content, directory: Path, dimension: int, small_partition: int
+) -> tuple[EntryRows, dict[int, bytes], dict[int, LargePartition]]:
+    """Large partitions have the cells of the snapshot; where those are damaged or gone the worker makes them anew."""
+    row_of, small = _group(loaded.labels, np.flatnonzero(loaded.live))
+    large = {}
+    for key in [key for key, rows in small.items() if len(rows) // 4 > small_partition]:
+        found = snapshot.read_cells(directory, loaded.cells[key], dimension) if key in loaded.cells else None
+        large[key] = LargePartition(small.pop(key), dimension, found)
+    return row_of, small, large
 
 
 def _scan(vectors: Matrix, rows: Rows, vector: Vector, limit: int, floor: float) -> Rows:

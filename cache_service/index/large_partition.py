@@ -54,9 +54,7 @@ class LargePartition:
         self._removed: set[int] = set()
         self._moving: tuple[Rows, Rows] = _NONE, _NONE  # being put into the cells, being taken out
         self._selector: Selector | None = None
-        self._missed: list[tuple[int, bool]] | None = (
-            None  # what cells in the making don't know: rows, whether they were added
-        )
+        self._missed: array[int] | None = None  # what cells in the making don't know: rows added, ~ of rows removed
         self._closed = False
         self._size = len(self._pending)
         self._written: str | None = None  # digest of what `write` wrote last, None once the cells have changed
@@ -75,7 +73,7 @@ class LargePartition:
         with self._notes:
             self._pending.append(row)
             if self._missed is not None:
-                self._missed.append((row, True))
+                self._missed.append(row)
         self._size += 1
 
     def remove(self, row: int) -> None:
@@ -83,7 +81,7 @@ class LargePartition:
         with self._notes:
             self._forget(row)
             if self._missed is not None:
-                self._missed.append((row, False))
+                self._missed.append(~row)
         self._size -= 1
 
     def _forget(self, row: int) -> None:
@@ -228,7 +226,7 @@ class LargePartition:
         """Cells around centroids of their own, filled, then put in place of those there are."""
         with self._notes:
             pending, gone = np.array(self._pending, np.int64), np.fromiter(self._removed, np.int64)
-            self._missed = []
+            self._missed = array("q")
         try:
             held = _NONE if self._cells is None else self._cells.rows()  # which nobody else changes
             rows = np.union1d(np.setdiff1d(held, gone), pending)
@@ -237,15 +235,18 @@ class LargePartition:
             cells = self._trained(stored, rows)
             if cells is None:
                 return
+            with self._notes:
+                missed, self._missed = self._missed, array("q")
+            added, removed = _outcome(missed)  # without the locks: at a million rows there may be half as many
             with self._cells_lock, self._notes:
                 self._cells, self._written, self._selector = cells, None, None
                 self._since_made = 0
-                self._pending, self._removed = array("I"), set()
-                for row, was_added in self._missed:
-                    if was_added:
-                        self._pending.append(row)
+                self._pending, self._removed = added, removed
+                for change in self._missed:  # meanwhile
+                    if change >= 0:
+                        self._pending.append(change)
                     else:
-                        self._forget(row)
+                        self._forget(~change)
         finally:
             with self._notes:
                 self._missed = None
@@ -281,6 +282,19 @@ class LargePartition:
             if self._written is None or not snapshot.holds_cells(directory, self._written):
                 self._written = snapshot.write_cells(directory, self._cells)
             return self._written
+
+
+def _outcome(changes: array[int]) -> tuple[array[int], set[int]]:
+    """What changes in their order, as `_missed` holds them, come to: the rows that they add, and those that were there and that they remove.
+
+    A row is removed only while it is there and added only while it isn't. So the first change says whether it was, the last whether it is.
+    """
+    noted = np.frombuffer(changes, np.int64)
+    rows = np.where(noted < 0, ~noted, noted)
+    _, first = np.unique(rows, return_index=True)
+    _, last = np.unique(rows[::-1], return_index=True)
+    first, last = noted[first], noted[::-1][last]
+    return array("I", last[last >= 0].astype(np.uint32).tobytes()), set((~first[first < 0]).tolist())
 
 
 def best(rows: Rows, scores: Vector, limit: int, floor: float, margin: float) -> tuple[Rows, float]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
 import threading
+from array import array
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache_service.embedding.base import Vector
 from cache_service.errors import StoreError
@@ -231,6 +236,19 @@ async def test_a_row_that_is_being_moved_is_one_of_the_best_only_once(
     go_on.set()
     assert during == await answers(model, stored)
     await index.aclose()
+
+
+@given(steps=st.lists(st.integers(0, 9), max_size=60))
+def test_what_changes_come_to_is_what_applying_them_one_by_one_leaves(steps: list[int]) -> None:
+    """Rows that come and go, some of which were there before."""
+    before, there, changes = set(range(5)), set(range(5)), array("q")
+    for row in steps:
+        changes.append(~row if row in there else row)
+        there ^= {row}
+    added, removed = large_partition._outcome(changes)
+    assert removed == before & {~change for change in changes if change < 0}
+    assert set(added) == {row for row in there if row not in before or row in removed}
+    assert len(added) == len(set(added))
 
 
 async def test_cells_are_made_anew_once_other_rows_lie_in_them(tmp_path: Path) -> None:
@@ -465,3 +483,26 @@ async def test_a_process_killed_in_an_append_or_a_save_leaves_a_snapshot_that_is
         asked = stored[::60]
         assert await answers(index, asked) == await answers(model, asked)
         await index.aclose()
+
+
+def anonymous() -> int:
+    """Bytes of this process that no file backs."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another allocator than glibc's")
+def test_a_thread_gives_the_end_of_its_heap_back() -> None:
+    """Which `malloc_trim` leaves: a worker would keep what training took for as long as it lives."""
+
+    def used_and_freed() -> tuple[int, int]:
+        np.ones(2_000_000)  # is mapped; once it is freed, smaller blocks come from the heap
+        blocks = [np.ones(500_000) for _ in range(5)]
+        del blocks
+        before = anonymous()
+        cells.return_memory()
+        return before, anonymous()
+
+    with ThreadPoolExecutor(1) as thread:
+        before, after = thread.submit(used_and_freed).result()
+    assert before - after > 16_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,13 +13,14 @@ from cache_service.index.entries import EntryRows
 steps = st.lists(st.tuples(st.integers(0, 40), st.one_of(st.none(), st.integers(0, 2**32 - 2))), max_size=120)
 
 
-@given(steps=steps)
-def test_it_says_what_a_dict_says(steps: list[tuple[int, int | None]]) -> None:
-    """Ids come in any order, again, and after they went; None removes."""
+@given(steps=steps, least=st.sampled_from([0, -20, 2**32 - 20]))
+def test_it_says_what_a_dict_says(steps: list[tuple[int, int | None]], least: int) -> None:
+    """Ids come in any order, again, and after they went, of 32 bits and others; None removes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entries, "_UNTIDY", 2)  # so that few steps put it in order
         held, expected = EntryRows(), dict[int, int]()
-        for entry_id, row in steps:
+        for number, row in steps:
+            entry_id = least + number
             if row is None:
                 assert held.pop(entry_id) == expected.pop(entry_id, None)
             else:
@@ -29,10 +31,14 @@ def test_it_says_what_a_dict_says(steps: list[tuple[int, int | None]]) -> None:
         assert {entry_id: held.get(entry_id) for entry_id in held} == expected
 
 
-def test_a_million_entries_take_twelve_bytes_each() -> None:
-    """A dict of them takes over a hundred."""
+@pytest.mark.parametrize(("last", "size"), [(100_000, 800_000), (2**32 - 1, 800_000), (2**32, 1_200_000)])
+def test_an_entry_takes_eight_bytes_and_twelve_with_longer_ids(last: int, size: int) -> None:
+    """A dict takes over a hundred."""
     held = EntryRows()
-    for entry_id in range(1, 100_001):
-        held.put(entry_id, entry_id)
-    assert sum(len(part) * part.itemsize for part in (held._ids, held._rows)) == 1_200_000
-    assert not held._late
+    for entry_id in (*range(1, 100_000), last):
+        held.put(entry_id, entry_id % 1_000_003)
+    again = EntryRows.of(np.array(list(held)), np.array([held.get(entry_id) for entry_id in held]))
+    for each in (held, again):
+        assert sum(len(part) * part.itemsize for part in (each._ids, each._rows)) == size
+        assert not each._late
+        assert each.get(last) == last % 1_000_003
