@@ -325,6 +325,28 @@ def one_or_several(asked: Facts, stored: Facts) -> Verdict | None:
     return None
 
 
+def another_number(asked: Facts, stored: Facts) -> Verdict | None:
+    """Where all else is said alike, a leaf is not leaves: behind "the", "my" and "with a" too."""
+    one, other = _left_over(asked, stored)
+    if asked["tense"] != stored["tense"] or len(one) > 1 or len(other) > 1:
+        return None
+    changed = [word for word, form, met in _shared_forms(asked, stored) if {form, met} == {"s", "p"}]
+    if one and other:  # "an apple tree with apples": a word that a prompt has in two forms is kept as written
+        changed = [stem(one[0])] if _are_numbers_of_one(one[0], other[0]) else []
+    elif one or other:
+        return None
+    counted = {thing for facts in (asked, stored) for _, thing in facts["counts"]}  # "three zebra" are zebras
+    for word in changed:
+        if word not in tables.RESTING and word not in counted and word != "lot":
+            return Different(f"number of {word}")
+    return None
+
+
+def _are_numbers_of_one(one: str, other: str) -> bool:
+    singular, plural = sorted((one, other), key=lambda word: word != stem(word))
+    return stem(plural) == singular != plural and (plural in tables.PLURALS or plural.endswith("s"))
+
+
 def done_or_doing(asked: Facts, stored: Facts) -> Verdict | None:
     """A man painting is not a man painted."""
     for word, one, other in _shared_forms(asked, stored):
@@ -450,6 +472,7 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (IMAGES, place),
     (IMAGES, another_action),
     (BOTH, names),
+    (IMAGES, another_number),
     (BOTH, one_or_several),
     (IMAGES, done_or_doing),
     (IMAGES, postures_and_media),
