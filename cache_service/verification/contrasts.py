@@ -41,6 +41,7 @@ _GROUPS = {
     "unit": "km mile m cm mm inch ft kg g lb oz l hour minute sec day week month year % $ € £ ¥ inr",
     "question": "who what when where why how",
     "degree": "all some few many most",
+    "part of speech": "noun verb adjective adverb pronoun preposition conjunction",
     "sport": "tennis soccer football baseball basketball golf hockey cricket rugby volleyball",
 }
 # Each line: words that are each other's opposite.
@@ -61,6 +62,20 @@ cause effect|prefix suffix|credit debit|good bad|hello goodbye|benign malignant|
 boil raw|single marry|conduct resist|smile frown|lengthen shorten|asset liability|supply demand|wholesale retail|guest host|sender recipient
 winner loser|singular plural|prior next|previous next|oldest newest|biggest smallest|largest smallest|highest lowest|longest shortest
 fastest slowest|tallest shortest|cheapest costliest|heavier lighter|heaviest lightest|freshwater saltwater|synonym antonym|clockwise counterclockwise|clockwise anticlockwise
+rise set|read write|login logout|mandatory optional|compulsory optional|required optional|compulsory voluntary|fix replace|repair replace
+hire fire|attack defend|attract repel|allow forbid|permit forbid|admit deny|agree refuse|appear disappear|borrow return|bless curse
+build demolish|build destroy|create destroy|create delete|convex concave|converge diverge|cry laugh|deep shallow|divide unite|earn spend
+expand contract|expand shrink|stretch shrink|fail pass|fail succeed|failure success|find hide|show hide|reveal hide|float sink|forget remember
+freeze melt|boil freeze|gain loss|profit loss|guilty innocent|heat cool|import produce|inhale exhale|join leave|junior senior
+keep discard|save delete|save spend|liquid solid|gas liquid|gas solid|local global|loose tight|loosen tighten|major minor|majority minority
+natural artificial|optimist pessimist|optimistic pessimistic|plaintiff defendant|plural single|poverty wealth|praise criticize|predator prey
+prosecute defend|quiet loud|quick slow|relative absolute|rough smooth|rural urban|severe mild|acute chronic|simple complex|simple complicated
+sharpen blunt|sleep wake|strengthen weaken|strength weakness|subjective objective|tighten release|tragedy comedy|vowel consonant|war peace
+wild tame|anterior posterior|artery vein|cathode anode|numerator denominator|proton electron|theory practice|tenant landlord|lessor lessee
+teacher student|doctor patient|buyer seller|creditor debtor|virus bacteria|viral bacterial|positive negative|deductible premium|gross net
+nominal real|explicit implicit|qualitative quantitative|literal figurative|cheap expensive|difficult easy|abundant scarce|active passive
+arrival departure|entrance exit|ceiling floor|east north|south west|inner outer|backward forward|clog unclog|widen narrow|thicken thin
+accelerate decelerate|accelerate brake|promote demote|inflate deflate|ascend descend|ascent descent|attack retreat|advance retreat|capture release
 plan airplane|bear beer|sliver silver|martial marital|moral morale|personal personnel|diner dinner
 """
 
@@ -80,7 +95,7 @@ _NOT_DENIED = frozenset(("flammable", "habitable", "valuable", "ravel", "thaw", 
 # One for the other before the same rest: hypo-, hyperthyroidism; import, export.
 _PREFIXES = """
 hypo hyper|macro micro|pre post|endo exo|inter intra|in ex|im ex|up down|over under|max min|mono poly|uni bi|sub super|in out|on off
-en de|pro anti|bi tri|di tri|mono di|homo hetero|as des|sym asym
+en de|pro anti|bi tri|di tri|mono di|homo hetero|as des|sym asym|de re|sy dia|ab ad|ana cata|brady tachy|ante post
 """
 # Names of illnesses, drugs and operations: unlike ones are no misspellings of each other.
 _MEDICAL = (

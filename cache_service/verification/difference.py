@@ -15,6 +15,9 @@ from difflib import SequenceMatcher
 import numpy as np
 import numpy.typing as npt
 
+from cache_service.verification.tables import SPELLINGS
+from cache_service.verification.words import stem
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -177,6 +180,9 @@ def route(first: str, second: str) -> str:
     return "tags" if tags else "caption"
 
 
+_LEAST_TERM = 7  # letters: of 20,117 same questions 3 differ in two such words alone
+
+
 class WordLikeness:
     """How alike single words are, by the embedding model's word vectors."""
 
@@ -204,12 +210,31 @@ class WordLikeness:
             float(min(spelt.max(1).min(), spelt.max(0).min())),
         )
 
+    def unfamiliar(self, first: str, second: str) -> tuple[str, str] | None:
+        """Two long words, put for each other and all else alike, of which the model knows none: metformin and metoprolol.
+
+        Made up of pieces they look alike to it. Two forms or spellings of one word, letters that changed places, and a part of the
+        other may be the same.
+        """
+        one, other = (Counter(Words.of(text).lower) for text in (first, second))
+        gone, new = list((one - other).elements()), list((other - one).elements())
+        if len(gone) != 1 or len(new) != 1:
+            return None
+        this, that = gone[0], new[0]
+        terms = all(word.isalpha() and len(word) >= _LEAST_TERM and word not in self._ids for word in (this, that))
+        related = _base(this) == _base(that) or sorted(this) == sorted(that) or this in that or that in this
+        return (this, that) if terms and not related else None
+
     def _vectors(self, words: Sequence[str]) -> Floats:
         """Unit vectors of words; zero for those the model has no single piece for."""
         known = np.array([self._ids.get(word, -1) for word in words])
         vectors = np.where((known >= 0)[:, None], self._table[known].astype(np.float32), np.float32(0))
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.where(norms > 0, norms, 1.0), np.float32)
+
+
+def _base(word: str) -> str:
+    return stem(SPELLINGS.get(word, word))
 
 
 def _spelling(one: str, two: str) -> float:

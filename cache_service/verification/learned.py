@@ -1,4 +1,4 @@
-"""The learned verifier: rules veto first, then attributes that have moved, then cheap trees, then the cross-encoder and the trees over everything.
+"""The learned verifier: rules veto first, then attributes that have moved and unknown terms, then cheap trees, then the cross-encoder and the trees over everything.
 
 What the rules call different stays different, and what they can't judge for a reason that a model can't judge either (other
 scripts, unseen text, code) stays unsure. Only where they miss a *word* or an *order* the learned stages may still say same,
@@ -152,6 +152,8 @@ class LearnedVerifier:
         first, second = sorted((asked, stored), key=lambda analysis: analysis.prompt)
         if route(first.prompt, second.prompt) != "tags" and (moved := moved_attribute(first.prompt, second.prompt)):
             return Different(moved)
+        if terms := self._likeness.unfamiliar(first.prompt, second.prompt):
+            return Unsure(f"unfamiliar term {' / '.join(terms)}")
         if first.facts["pieces"] is None or second.facts["pieces"] is None:
             return verdict
         row = features(first.prompt, second.prompt, self._likeness)

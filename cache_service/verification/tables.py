@@ -125,6 +125,7 @@ PHRASES = pairs(
     "united_states=usa united_states_of_america=usa the_us=usa the_usa=usa the_united_states=usa "
     "united_kingdom=uk the_united_kingdom=uk the_uk=uk "
     "in_the_process_of= in_order_to=@to so_as_to=@to due_to=because because_of=because "
+    "turn_on=enable turn_off=disable switch_on=enable switch_off=disable log_out_of=logout log_in_to=login sign_out_of=logout sign_in_to=login "
     "a_couple_of=#2 couple_of=#2 donald_trump=trump barack_obama=obama vladimir_putin=putin narendra_modi=modi elon_musk=musk albert_einstein=einstein "
     "take_place=happen takes_place=happen took_place=happen"
 )
@@ -162,7 +163,7 @@ SPELLINGS = pairs(
     "traveller=traveler cancelled=canceled cancelling=canceling modelling=modeling labelled=labeled defence=defense "
     "licence=license offence=offense practise=practice cheque=check kerb=curb mould=mold woollen=wool sceptical=skeptical "
     "whilst=while amongst=among towards=toward learnt=learned burnt=burned dreamt=dreamed spelt=spelled "
-    "aeroplane=airplane aeroplanes=airplanes yoghurt=yogurt"
+    "watercolour=watercolor watercolours=watercolors aeroplane=airplane aeroplanes=airplanes yoghurt=yogurt"
 )
 
 # Finite forms, participles and plurals that no suffix rule finds; value: the base form.

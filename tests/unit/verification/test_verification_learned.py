@@ -141,6 +141,17 @@ def test_what_the_model_cannot_see_is_never_served_by_it(of_a: dict[str, object]
     assert encoder.asked == []
 
 
+def test_two_terms_that_the_model_does_not_know_are_not_told_apart_by_it() -> None:
+    """However sure it is; a known word for an unknown one, or a form of it, is its business."""
+    made, _ = verifier(Unsure("unmatched word"), (5.0, 5.0))
+    assert isinstance(judge(made, "a warfarin car", "a warfarine car"), Same)
+    assert isinstance(judge(made, "a warfarin car", "a warfrain car"), Same)
+    assert isinstance(judge(made, "a watercolour car", "a watercolor car"), Same)
+    assert isinstance(judge(made, "a warfarin car", "a dog car"), Same)
+    assert judge(made, "a warfarin car", "a heparinoid car") == Unsure("unfamiliar term heparinoid / warfarin")
+    assert judge(made, "a heparinoid car", "a warfarin car") == Unsure("unfamiliar term heparinoid / warfarin")
+
+
 def test_a_pair_too_long_to_be_read_is_a_miss() -> None:
     """The cross-encoder gives no answer for a part."""
     assert isinstance(judge(verifier(Unsure(OPEN[0]), None)[0]), Unsure)
