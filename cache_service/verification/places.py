@@ -46,11 +46,27 @@ def _places(parts: Iterable[str]) -> Places:
     found: Places = {}
     several: set[frozenset[str]] = set()
     for part in parts:
-        link = part.split("|")
-        if len(link) != _LINK or ";" in part or link[1] not in _KINDS or not link[0] or not link[2]:
+        link = _link(part)
+        if link is None or link[1] not in _KINDS or not link[0] or not link[2]:
             continue
         things = frozenset((link[0], link[2]))
         if things in found:
             several.add(things)
         found[things] = link[0], link[1], link[2]
     return {things: link for things, link in found.items() if things not in several}
+
+
+def _link(part: str) -> list[str] | None:
+    """The one link of a part, hours ("at dusk") left out: of "a house with a tree in front of it" that of tree and house."""
+    links = [link.split("|") for link in part.split(";")]
+    if len(links) == 1:
+        links = [links[0][at : at + _LINK] for at in range(0, len(links[0]) - 1, _LINK - 1)]
+    links = [link for link in links if link[1:2] != ["@at"]]
+    if any(len(link) != _LINK for link in links) or len(links) not in (1, 2):
+        return None
+    if len(links) == 1:
+        return links[0]
+    owner, said = sorted(links, key=lambda link: "it" in link)
+    if owner[1] != "@with" or {said[0], said[2]} != {owner[2], "it"}:
+        return None
+    return [owner[0] if thing == "it" else thing for thing in said]

@@ -265,6 +265,23 @@ def _behind(relation: str, words: list[str]) -> list[list[str]]:
     return runs
 
 
+def other_ends(asked: Facts, stored: Facts) -> Verdict | None:
+    """Two things that have given each other what a relation says of them: a cat with a hat and a dog with a scarf; Ann as Clara, Tom as Peter."""
+    found = exchanged(_related(asked), _related(stored))
+    return None if found is None else Different(found)
+
+
+def _related(facts: Facts) -> list[list[str]]:
+    """What stands behind each relation, with the relation, and what stands before it."""
+    chains = [link.split("|") for parts in facts["segments"] for part in parts for link in part.split(";")]
+    return [
+        [f"{relation[1:]} {behind}", before]
+        for chain in chains
+        for before, relation, behind in zip(chain[::2], chain[1::2], chain[2::2], strict=False)
+        if before and behind
+    ]
+
+
 def place(asked: Facts, stored: Facts) -> Verdict | None:
     """The same two things, standing otherwise to each other: a car in front of a bear, a bear to the right of a car."""
     found = another_place(*([part for parts in facts["segments"] for part in parts] for facts in (asked, stored)))
@@ -469,6 +486,7 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (BOTH, contrasting_words),
     (BOTH, contrasting_relations),
     (BOTH, ends_exchanged),
+    (BOTH, other_ends),
     (IMAGES, place),
     (IMAGES, another_action),
     (BOTH, names),

@@ -62,7 +62,7 @@ RELATIONS = pairs(
 )
 # Of these it matters which thing stands behind them, also where all words are the same.
 DIRECTED = words(
-    "@before @after @than @from @by @on @under @above @below @behind @front @left @right @over @inside @into @to @toward @of @in "
+    "@before @after @than @as @from @by @on @under @above @below @behind @front @left @right @over @inside @into @to @toward @of @in "
     "@between"
 )
 # One of a line for another, or a lone one more, and nothing else changed: another question.

@@ -87,3 +87,14 @@ def test_the_reason_names_both() -> None:
         for prompt in ("a toy car in front of a teddy bear", "a teddy bear to the right of a toy car")
     )
     assert rules.verify(asked, stored, "images") == Different("place front / left of teddy bear and toy car")
+
+
+@given(things=two_things, place=places, other=places)
+def test_what_stands_by_it_stands_by_the_thing(things: list[str], place: str, other: str) -> None:
+    """A house with a tree in front of it is a tree in front of a house, and no house in front of a tree."""
+    first, second = things
+    said = parts(f"{first} with {second} {place} it")
+    same = place == other or {place, other} <= ALIKE
+    assert (another_place(said, parts(f"{second} {other} {first}")) is None) == same
+    if place not in ALIKE:
+        assert another_place(said, parts(f"{first} {place} {second}")) is not None
