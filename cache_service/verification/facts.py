@@ -142,7 +142,9 @@ def _english(segments: list[list[Token]], ends: list[str], facts: Facts) -> None
         said = canonical(segment, keep_names=keep_names, apart=apart)
         built = structure(said, first=at == 0, postures_out=postures_out)
         _collect(segment, said, built, facts)
-        parts.append(Part([each.spelled for each in segment], ends[at], " ".join(built.parts), is_thing(segment)))
+        parts.append(
+            Part([each.spelled for each in segment], ends[at], " ".join(built.parts), is_thing(segment, owned=True))
+        )
         if keep_names:
             facts["names"] += [each.word for each in segment[1:] if each.name]
     several, place = are_several(spoken), name_a_place(spoken, written)

@@ -22,7 +22,7 @@ _OPENS_DESCRIPTION = tables.words(
     "with without made not no that who which wearing holding asleep awake alive alone afraid alike"
 )
 _OF_THE_PICTURE = tables.words("trending detailed rendered inspired")
-_ATTRIBUTES = tables.ATTRIBUTES | tables.VERY
+_ATTRIBUTES = tables.ATTRIBUTES | tables.VERY | frozenset(tables.CONJUNCTIONS)
 _LEAST_FORM = 5  # letters of a verb with its ending: "dying"
 
 

@@ -21,7 +21,7 @@ from cache_service.verification.owners import exchanged
 from cache_service.verification.places import another_place
 from cache_service.verification.words import stem
 
-VERSION = "rules-7"
+VERSION = "rules-8"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 

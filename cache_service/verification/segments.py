@@ -12,6 +12,7 @@ from cache_service.verification.words import Surface
 Spoken: TypeAlias = list[list[Surface]]  # segments
 
 _PLACE_NAMES = tables.PLACES | frozenset(tables.GRAMMAR)
+_OWNED = tables.POSSESSIVES | tables.words("my our your some several")
 # Alone between commas these say what the thing before is like.
 _BINDING = tables.COLOURS | tables.SIZES
 
@@ -91,11 +92,13 @@ def dependents_attached(segments: list[list[str]], *, several: bool) -> list[lis
     return done
 
 
-def is_thing(segment: Sequence[Surface]) -> bool:
-    """Whether a segment begins like a thing of its own: "a dog", "two cats"."""
+def is_thing(segment: Sequence[Surface], *, owned: bool = False) -> bool:
+    """Whether a segment begins like a thing of its own: "a dog", "two cats". owned: "my dog" too."""
     if len(segment) < 2:
         return False
     first, second = segment[0].word, segment[1].word
+    if owned and first in _OWNED:
+        return True
     return first in ("a", "an", "the", "one") or (first[0] == "#" and first[1:].isdigit() and second[0].isalpha())
 
 

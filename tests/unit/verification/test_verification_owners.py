@@ -17,7 +17,7 @@ from cache_service.verification.rules import RulesVerifier
 VERIFIER = RulesVerifier()
 LABELS = ("roof", "Dora", "her coat", "his coat", "window 2", "evening", "on the left")
 TEXTS = ("straw", "a heron", "long sleeves", "reading", "very old", "snow on a hill")
-WITH_ARTICLES = ("a miller", "two mermaids", "the harbour", "one pony")
+WITH_ARTICLES = ("a miller", "two mermaids", "the harbour", "my pony")
 BARE = ("miller", "mermaid", "harbour town", "pony")
 DESCRIPTIONS = (
     "yawning",
@@ -27,6 +27,7 @@ DESCRIPTIONS = (
     "with a lantern",
     "not moving",
     "awake",
+    "wet and hairy",
     "tiny",
 )
 TAGS = ("oil painting", "soft light", "by Jan Maas", "trending on artstation")
