@@ -124,10 +124,11 @@ def negation(asked: Facts, stored: Facts) -> Verdict | None:
 
 def cased_words(asked: Facts, stored: Facts) -> Verdict | None:
     """Polish is not polish, US is not us."""
-    for word in asked["cased"]:
-        met = [other for other in stored["cased"] if other.lower() == word.lower()]
-        if met and word not in met:
-            return Unsure(f"capital {word} / {met[0]}")
+    for one, other in ((asked["cased"], stored["cased"]), (stored["cased"], asked["cased"])):
+        for word in one:
+            met = [cased for cased in other if cased.lower() == word.lower()]
+            if met and word not in met:
+                return Unsure(f"capital {word} / {met[0]}")
     return None
 
 

@@ -21,7 +21,7 @@ from cache_service.verification.tables import words
 VERIFIER = RulesVerifier()
 PAIRS = Path(__file__).parents[2] / "data" / "verification_pairs.jsonl"
 # Of the analyses of all those prompts, as they are stored.
-ANALYSES = "d9a159d0a6aed24de76e68c780101f487dae2189bf6053cc0a6d432a949333eb"
+ANALYSES = "fb1e53e2885ec4428605bdf58edda2878a641a708ded599764ba1dd69b7be048"
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None)
 OPERATIONS = st.sampled_from(["images", "chat"])
@@ -30,7 +30,7 @@ WORDS = st.sampled_from(
     sorted(
         words(
             "a the red blue cube sphere dog dogs cat two 3 8k on under and or with without not is that wooden made of by left right "
-            "photo painting sitting very highly who how do I to one 1 it then “OPEN” 'a b' says , . ? 猫 🎉 año x_1 10km"
+            "photo painting sitting very highly who how do I to one 1 it IT then “OPEN” 'a b' says , . ? 猫 🎉 año x_1 10km"
         )
     )
 )
