@@ -286,7 +286,7 @@ async def service(
         store = await open_store(url, clock=clock.time)
         stack.push_async_callback(store.aclose)
         _time_stands_still_in(store._database, "read", "write")  # noqa: SLF001  there is no other way to it
-        _time_stands_still_in(minilm, "embed")
+        _time_stands_still_in(minilm, "embed", "begin")
         blobs = await FileBlobStore.open(folder / "blobs")
         index = FaissIndex(folder / "index", dimension=minilm.dimension)
         stack.push_async_callback(index.aclose)
@@ -343,11 +343,10 @@ def _time_stands_still_in(worker: Any, *names: str) -> None:
     for name in names:
         work = getattr(type(worker), name)
 
-        async def patient(*what: Any, work: Any = work) -> Any:
+        def patient(*what: Any, work: Any = work) -> asyncio.Future[Any]:
             loop = asyncio.get_running_loop()
             assert isinstance(loop, ThreadedVirtualLoop)
-            with loop.working():
-                return await work(worker, *what)
+            return loop.working(asyncio.ensure_future(work(worker, *what)))
 
         setattr(worker, name, patient)
 

@@ -6,9 +6,8 @@ What runs in an executor is counted by the loop; a driver with threads of its ow
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import selectors
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -43,22 +42,16 @@ class ThreadedVirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        return self.working(super().run_in_executor(executor, func, *args))
+
+    def working(self, future: asyncio.Future[Result]) -> asyncio.Future[Result]:
+        """The same future; time stands still until it is done."""
         self._jumping.busy += 1
-        future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._rest)
         return future
 
     def _rest(self, future: asyncio.Future[Any]) -> None:
         self._jumping.busy -= 1
-
-    @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """Time stands still in this block."""
-        self._jumping.busy += 1
-        try:
-            yield
-        finally:
-            self._jumping.busy -= 1
 
 
 def run_virtual_with_threads(main: Coroutine[Any, Any, Result]) -> Result:
