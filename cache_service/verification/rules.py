@@ -193,6 +193,8 @@ def tense(asked: Facts, stored: Facts) -> Verdict | None:
 def contrasting_words(asked: Facts, stored: Facts) -> Verdict | None:
     """One word put for another that excludes it: cat / dog, enable / disable, French / German."""
     one, other = _left_over(asked, stored)
+    if len(one) * len(other) > _MOST_COMPARED:
+        return Unsure("too many other words")
     for gone in one:
         for new in other:
             kind = contrast(gone, new)
@@ -203,6 +205,11 @@ def contrasting_words(asked: Facts, stored: Facts) -> Verdict | None:
         if word in tables.UNITS or word in tables.FOCUS or word == "undo":
             return Different(f"word {_both([word], []) if word in one else _both([], [word])}")
     return None
+
+
+_MOST_COMPARED = (
+    1024  # pairs of words, 8 µs each; so many words of both sides no model reads either (`pair_pieces.MAX_PIECES`)
+)
 
 
 def contrasting_relations(asked: Facts, stored: Facts) -> Verdict | None:
