@@ -207,9 +207,8 @@ def contrasting_words(asked: Facts, stored: Facts) -> Verdict | None:
     return None
 
 
-_MOST_COMPARED = (
-    1024  # pairs of words, 8 µs each; so many words of both sides no model reads either (`pair_pieces.MAX_PIECES`)
-)
+# Pairs of words, 8 µs each; so many words of both sides no model reads either (`pair_pieces.MAX_PIECES`).
+_MOST_COMPARED = 1024
 
 
 def contrasting_relations(asked: Facts, stored: Facts) -> Verdict | None:
