@@ -1,4 +1,4 @@
-"""The learned verifier: rules veto first, then attributes that have moved and unknown terms, then cheap trees, then the cross-encoder and the trees over everything.
+"""The learned verifier: rules veto first, then attributes that have moved, roles exchanged and unknown terms, then cheap trees, then the cross-encoder and the trees over everything.
 
 What the rules call different stays different, and what they can't judge for a reason that a model can't judge either (other
 scripts, unseen text, code) stays unsure. Only where they miss a *word* or an *order* the learned stages may still say same,
@@ -20,6 +20,7 @@ from cache_service.embedding.base import Seen
 from cache_service.verification.attributes import moved_attribute
 from cache_service.verification.base import Analysis, Different, Open, Same, Scored, Unsure, Verdict, Verifier
 from cache_service.verification.difference import FEATURES, GIVEN, WordLikeness, features, route
+from cache_service.verification.roles import exchanged_roles
 from cache_service.verification.trees import Trees
 
 VERSION = "learned-1"
@@ -150,7 +151,7 @@ class LearnedVerifier:
         if not isinstance(verdict, Unsure) or not verdict.reason.startswith(OPEN):
             return verdict
         first, second = sorted((asked, stored), key=lambda analysis: analysis.prompt)
-        if route(first.prompt, second.prompt) != "tags" and (moved := moved_attribute(first.prompt, second.prompt)):
+        if moved := moved_or_exchanged(first.prompt, second.prompt, operation):
             return Different(moved)
         if terms := self._likeness.unfamiliar(first.prompt, second.prompt):
             return Unsure(f"unfamiliar term {' / '.join(terms)}")
@@ -177,6 +178,13 @@ class LearnedVerifier:
 
     def _of_rules(self, analysis: Analysis) -> Analysis:
         return Analysis(version=self._rules.version, prompt=analysis.prompt, facts=analysis.facts["rules"])
+
+
+def moved_or_exchanged(first: str, second: str, operation: str) -> str | None:
+    """What another thing is said of than before, as a reason; None where nothing surely is. Not for tags, which have no grammar."""
+    if route(first, second) == "tags":
+        return None
+    return moved_attribute(first, second) or (exchanged_roles(first, second) if operation == "images" else None)
 
 
 def closed(text: str) -> str:

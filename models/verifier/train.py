@@ -31,7 +31,7 @@ from orders import order_pairs
 from pairs import LEARN, Pair, read_pairs, split_of
 from retold import across_paraphrases, retold_pairs
 from rows import cosines, plain_rows, with_encoder
-from rule_verdicts import LEFT_OPEN, SAME, VETO, rule_verdicts
+from rule_verdicts import LEFT_OPEN, SAME, VETO, operation_of, rule_verdicts
 from synthetic import FILE as SYNTHETIC
 from synthetic import edited_pairs, edited_paraphrases, synthetic_pairs
 from teacher import load_mpnet
@@ -43,8 +43,8 @@ from wordnet import read_wordnet
 
 from cache_service.verification.artefacts import ENCODER as ENCODER_FILE
 from cache_service.verification.artefacts import THRESHOLDS, TREES
-from cache_service.verification.attributes import moved_attribute
 from cache_service.verification.difference import FEATURES, GIVEN, ROUTES, route
+from cache_service.verification.learned import moved_or_exchanged
 
 logger = logging.getLogger("train")
 SEED = 20260101
@@ -387,7 +387,7 @@ def candidates(pairs: list[Pair], minilm: Path, table: Tensor, work: Path) -> Ca
     rows = plain_rows(pairs, minilm, table, work)[those]
     found = [pairs[number] for number in those]
     verdicts = rule_verdicts(found, minilm)
-    moved = np.array([route(p.a, p.b) != "tags" and moved_attribute(p.a, p.b) is not None for p in found])
+    moved = np.array([moved_or_exchanged(pair.a, pair.b, operation_of(pair)) is not None for pair in found])
     verdicts = np.where(moved & (verdicts != SAME), VETO, verdicts)
     return Candidates(found, np.array([pair.same for pair in found]), verdicts, rows)
 
