@@ -275,7 +275,9 @@ class Settings(BaseModel):
         description="Name of the embedding model in `manifest.toml`. Run `reindex` before a switch; vectors of two models are never compared.",
     )
     embedding_threads: int = Field(
-        default=0, ge=0, description="Threads of one forward pass; 0 takes the machine's cores."
+        default=0,
+        ge=0,
+        description="Threads that embed: one prompt alone has all of them, many at once share them out; 0 takes the machine's cores.",
     )
     models_dir: Path = Field(
         default=Path("models"), description="Folder with `manifest.toml`; the weights lie in its `cache`."

@@ -24,6 +24,10 @@ PASS_PIECES = 256
 """Pieces in one pass, which is also the longest text: about 13 prompts of an image. Two cores in bf16, prompts/s at 128, 192, 256, 384 and
 512: 805, 876, 916, 856, 791; in 32-bit floats 394, 436, 483, 445, 413."""
 
+LANE_PIECES = 128
+"""Pieces in one of several passes at once, unless a text is longer. Two lanes of one thread each in bf16, prompts/s at 64, 128, 192 and 256: 684, 803,
+789, 812, where one pass on both made 492, 558, 601, 627; and a text waits for the shorter pass only half as long."""
+
 IDS, POSITIONS, TEXTS, HIDDEN = "ids", "positions", "texts", "hidden"
 """Names of the exported graph's inputs, int64 of shape (pieces,), and of its output, float32 of shape (pieces, dimension)."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from cache_service.embedding.base import Reading
-from cache_service.embedding.batching import BatchingEmbedder
+from cache_service.embedding.batching import ALONE, BatchingEmbedder
 from cache_service.embedding.manifest import DEFAULT_MODEL, TOKENIZER, check_files, find_weights, read_model
 from cache_service.embedding.packed import Matrix
 from cache_service.embedding.word_pieces import WordPieceReader
@@ -32,6 +32,8 @@ class SentenceTransformerEmbedder(BatchingEmbedder):
 
 class SentenceTransformerEngine:
     """The model itself; see `Engine`."""
+
+    lanes = 1
 
     def __init__(
         self, models_dir: Path, *, weights: Path | None = None, threads: int = 0, name: str = DEFAULT_MODEL
@@ -59,7 +61,7 @@ class SentenceTransformerEngine:
         """As the tokenizer's file says."""
         return self._reader.read(text)
 
-    def forward(self, readings: Sequence[Reading]) -> Matrix:
+    def forward(self, readings: Sequence[Reading], lane: int | None = ALONE) -> Matrix:
         """Everything from the text on is the library's own work."""
         texts = [reading.text for reading in readings]
         vectors = self._model.encode(

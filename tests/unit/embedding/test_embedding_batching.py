@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cache_service.embedding.base import Embedding, Reading
 from cache_service.embedding.batching import BatchingEmbedder, passes
-from cache_service.embedding.packed import PASS_PIECES, Matrix
+from cache_service.embedding.packed import LANE_PIECES, PASS_PIECES, Matrix
 from cache_service.errors import EmbeddingError
 
 
@@ -22,7 +22,8 @@ class ScriptedEngine:
 
     model_id, dimension = "scripted@1", 128
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 1) -> None:
+        self.lanes = lanes
         self.calls: list[list[str]] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -34,7 +35,7 @@ class ScriptedEngine:
             raise EmbeddingError("unreadable")
         return Reading(text, (0,) * (len(text) + 2), tuple(text), (), None)
 
-    def forward(self, readings: Sequence[Reading]) -> Matrix:
+    def forward(self, readings: Sequence[Reading], lane: int | None = None) -> Matrix:
         """Fails for a batch with "crash" in it; "nan" gives NaN."""
         self.entered.set()
         assert self.gate.wait(10)
@@ -45,6 +46,31 @@ class ScriptedEngine:
         for row, reading in enumerate(readings):
             vectors[row, ord(reading.text[0]) if reading.text else 0] = np.nan if reading.text == "nan" else 1
         return vectors
+
+
+class Lanes(ScriptedEngine):
+    """Of two lanes; notes who had which, and whether two passes were where one may be. `gate` holds each of them."""
+
+    def __init__(self) -> None:
+        super().__init__(lanes=2)
+        self.had: list[tuple[int | None, tuple[str, ...]]] = []
+        self.running: list[int | None] = []
+        self.clashes = 0
+        self.came = threading.Semaphore(0)
+        self._noting = threading.Lock()
+
+    def forward(self, readings: Sequence[Reading], lane: int | None = None) -> Matrix:
+        """As scripted."""
+        with self._noting:
+            self.clashes += lane in self.running or None in self.running or (lane is None and bool(self.running))
+            self.running.append(lane)
+            self.had.append((lane, tuple(reading.text for reading in readings)))
+        self.came.release()
+        try:
+            return super().forward(readings)
+        finally:
+            with self._noting:
+                self.running.remove(lane)
 
 
 def letter(embedding: Embedding) -> str:
@@ -125,6 +151,63 @@ def test_every_text_is_in_one_pass_in_order_and_none_is_too_long(lengths: list[i
     assert [len(reading.ids) for one in made for reading in one] == lengths
     assert all(pieces <= PASS_PIECES for pieces in sums)
     assert all(pieces + len(after[0].ids) > PASS_PIECES for pieces, after in zip(sums, made[1:], strict=False))
+
+
+async def test_a_lone_text_has_all_threads_and_what_came_meanwhile_is_spread() -> None:
+    """A pass for each lane, as long as the other's; nobody waits for the slower one."""
+    engine = Lanes()
+    embedder = BatchingEmbedder(engine)
+    first = await held(engine, embedder)
+    waiting = [asyncio.create_task(embedder.embed([character])) for character in "abcd"]
+    await settle()
+    assert engine.had == [(None, ("first",))]
+    engine.gate.set()
+    await asyncio.gather(first, *waiting)
+    spread = engine.had[1:]
+    assert {lane for lane, _ in spread} <= {0, 1}
+    assert sorted(text for _, texts in spread for text in texts) == [*"abcd"]
+    assert ("a", "b") in [texts for _, texts in spread]
+    await embedder.aclose()
+
+
+async def test_what_comes_together_is_computed_at_once() -> None:
+    """In as many lanes as there are."""
+    engine = Lanes()
+    embedder = BatchingEmbedder(engine)
+    engine.gate.clear()
+    both = asyncio.create_task(embedder.embed(["a", "b"]))
+    for _ in "ab":
+        assert await asyncio.to_thread(engine.came.acquire, timeout=10)
+    assert sorted(lane for lane, _ in engine.had if lane is not None) == [0, 1]
+    assert sorted(texts for _, texts in engine.had) == [("a",), ("b",)]
+    engine.gate.set()
+    assert [letter(each) for each in await both] == ["a", "b"]
+    await embedder.aclose()
+
+
+@given(calls=st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=6), min_size=1, max_size=12))
+def test_a_lane_has_one_pass_at_a_time_and_a_pass_on_all_threads_none_beside_it(calls: list[list[int]]) -> None:
+    """However texts come, each is computed once, and the lanes are free again in the end."""
+    engine = Lanes()
+
+    async def ask(embedder: BatchingEmbedder, texts: list[str], turns: int) -> list[Embedding]:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await embedder.embed(texts)
+
+    async def run() -> None:
+        embedder = BatchingEmbedder(engine)
+        texts = [[chr(97 + place) * length for length in call] for place, call in enumerate(calls)]
+        made = await asyncio.gather(*(ask(embedder, call, 3 * place) for place, call in enumerate(texts)))
+        assert [[letter(each) for each in one] for one in made] == [[text[0] for text in call] for call in texts]
+        assert sorted(text for _, had in engine.had for text in had) == sorted(text for call in texts for text in call)
+        assert all(sum(map(len, had)) + 2 * len(had) <= LANE_PIECES for _, had in engine.had if len(had) > 1)
+        engine.had.clear()
+        await embedder.embed(["again"])
+        await embedder.aclose()
+
+    asyncio.run(run())
+    assert engine.clashes == 0
 
 
 async def test_a_text_that_was_read_is_not_read_again() -> None:

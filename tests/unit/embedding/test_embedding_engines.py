@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +63,18 @@ def test_texts_of_a_row_keep_apart() -> None:
     assert texts.tolist() == [0, 0, 0, 1, 1, -1, -1, -1]
     hidden = np.array([[1, 0], [1, 0], [1, 0], [0, 2], [0, 4], [9, 9], [9, 9], [9, 9]], np.float32)
     assert unpack(hidden, readings).tolist() == [[1, 0], [0, 1]]
+
+
+@WITH_OPENVINO
+def test_lanes_make_what_a_pass_on_all_threads_makes() -> None:
+    """Within rounding, each lane and at once."""
+    assert export.main(["--models-dir", str(MODELS)]) == 0
+    engine = openvino.load_engine(MODELS, threads=2)
+    assert engine.lanes == 2
+    readings = [engine.read(f"a photograph of {number} red cubes on a blue sphere") for number in range(8)]
+    alone = engine.forward(readings)
+    with ThreadPoolExecutor(2) as threads:
+        made = list(threads.map(lambda lane: engine.forward(readings[lane * 2 :], lane), [0, 1]))
+    for lane, vectors in enumerate(made):
+        assert np.sum(vectors * alone[lane * 2 :], axis=1).min() > 0.9999
+    assert openvino.load_engine(MODELS, threads=1).lanes == 1
