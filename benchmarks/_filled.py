@@ -147,6 +147,9 @@ def fill(folder: Path, count: int, *, known: Matrix | None = None, namespaces: i
             names = list(rows[0]) if rows else []
             statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 (our own names)
             connection.executemany(statement, [tuple(row.values()) for row in rows])
+    connection.execute(
+        "INSERT INTO entry_words(entry_words) VALUES ('rebuild')"
+    )  # else the first search learns them all
     connection.execute("UPDATE counter SET number = ?, ranking = ?", (count, ranking.rule))
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode=WAL")

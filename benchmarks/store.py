@@ -3,8 +3,9 @@
 Picture: steps 7 and 8 of a miss (`Generator.run`: spool, take the answer apart, check that the picture is whole, blob, one durable
 transaction, index) with an upstream in memory that answers at once, beside write + fsync + rename + fsync of the folder + one durable
 commit of a row. Small answers: `put` with its payment, one after another and so many at once, beside durable commits of plain
-sqlite3: one row of the same bytes, one by one and in groups of 64; and beside the very rows that a store writes, in groups of 64.
-All in turn in one run, so that a busy machine is busy for all of them.
+sqlite3: one row of the same bytes, one by one and in groups of 64; and beside the very rows that a store writes, in groups of 64, without
+the full-text index, which learns behind the stores: what it takes meanwhile is in our figures. All in turn in one run, so that a busy
+machine is busy for all of them.
 
 What it doesn't show: what is done once the answer is out (the spool's file goes), steps 1 to 6 (`latency.py`), HTTP, another file system or
 disk, PostgreSQL, a database of a million entries.
@@ -182,9 +183,9 @@ class Ours:
             self.steps.setdefault(step, []).append(seconds)
         self.afterwards += generation.afterwards
 
-    async def put(self, name: str) -> None:
+    async def put(self, new: NewEntry, paid: Payment) -> None:
         """A small answer."""
-        await self.store.put(new_entry(name), "keep", payment=payment(name))
+        await self.store.put(new, "keep", payment=paid)
 
 
 @contextlib.asynccontextmanager
@@ -252,16 +253,18 @@ async def measure_small(bare: Bare, same: SameRows, ours: Ours, rounds: int, eac
             for start in range(0, each, GROUP):
                 same.commit([f"same {name}" for name in names[start : start + GROUP]])
         count("sqlite, our rows, in groups", each, seconds[0])
+        answers = [(new_entry(name), payment(name)) for name in names]
         with timed() as seconds:
-            for name in names:
-                await ours.put(name)
+            for new, paid in answers:
+                await ours.put(new, paid)
         count("ours one by one", each, seconds[0])
         for at_once in (GROUP, 4 * GROUP):
-            turns = iter([f"{at_once} {name}" for name in names])
+            numbered = [f"{at_once} {name}" for name in names]
+            turns = iter([(new_entry(name), payment(name)) for name in numbered])
 
-            async def client(turns: Iterator[str] = turns) -> None:
-                for name in turns:
-                    await ours.put(name)
+            async def client(turns: Iterator[tuple[NewEntry, Payment]] = turns) -> None:
+                for new, paid in turns:
+                    await ours.put(new, paid)
 
             with timed() as seconds:
                 await asyncio.gather(*(client() for _ in range(at_once)))
@@ -339,8 +342,8 @@ async def main() -> None:
         folder = Path(name)
         bare = Bare(folder / "bare")
         async with opened(folder) as ours:
-            await ours.put("first")
-            await ours.put("second")
+            for name in ("first", "second"):
+                await ours.put(new_entry(name), payment(name))
             same_database = folder / "same.db"
             await migrate(f"sqlite:///{same_database}")
             other = await open_store(f"sqlite:///{same_database}")

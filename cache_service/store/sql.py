@@ -105,6 +105,7 @@ class SqlEntryStore:
         self._clock = clock
         self._ranking = ranking
         self._puts: GroupCommit[storing.Wanted, Stored | RefusedByPurge] = GroupCommit(self._put)
+        self._words = words.Learning(database)
         self._counted: int | None = None  # the change up to which every entry is counted in `worth`
 
     @property
@@ -175,6 +176,7 @@ class SqlEntryStore:
                     raise storing.OneByOne from error
                 raise
             if isinstance(outcome, list):
+                self._words.stored(sum(isinstance(stored, Stored) and stored.fresh for stored in outcome))
                 return outcome
             if outcome is not None:
                 return [outcome]
@@ -299,7 +301,9 @@ class SqlEntryStore:
         return await self._database.look(lambda c: judging.newest(c, namespace, before, limit))
 
     async def list_entries(self, wanted: EntryFilter, *, after: Place | None, limit: int) -> EntryPage:
-        """One statement; looks at `listing.SCANNED` rows at most."""
+        """One statement; looks at `listing.SCANNED` rows at most. Before a search by text, what isn't learnt yet is."""
+        if wanted.text:
+            await self._words.catch_up()
         return await self._database.look(lambda c: listing.page(c, wanted, after, limit))
 
     async def entry_detail(self, entry_id: int) -> EntryDetail | None:
@@ -411,6 +415,7 @@ class SqlEntryStore:
     async def aclose(self) -> None:
         """Waits for writes under way."""
         await self._puts.aclose()
+        await self._words.aclose()
         await self._database.aclose()
 
     async def _quarantine_corrupt(self, entry_ids: list[int]) -> None:

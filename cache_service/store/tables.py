@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -28,7 +28,7 @@ metadata = sa.MetaData(
     }
 )
 WORDS = "entry_words"
-"""The full-text index of prompts: an FTS5 table on SQLite, kept by triggers on `entries`; on PostgreSQL an index by `words_of`.
+"""The full-text index of prompts: an FTS5 table on SQLite, which `words` keeps with triggers on `entries`; on PostgreSQL an index by `words_of`.
 
 Whoever makes `entries` anew in a migration must make them anew too.
 """

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cache_service.errors import StoreError
 from cache_service.store import listing
+from cache_service.store import words as store_words
 from cache_service.store.base import Stored
 from cache_service.store.engine import OPERATORS
 from cache_service.store.entry import NewEntry, PurgePredicate, ServedHit
@@ -173,6 +174,10 @@ async def _plan(connection: Any, query: sa.Select[Any]) -> list[str]:
     return [row[-1] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
 
 
+async def _column(connection: Any, statement: str) -> list[Any]:
+    return [row[0] for row in await connection.exec_driver_sql(statement)]
+
+
 class TestWords:
     @pytest.mark.parametrize(
         ("asked", "found"),
@@ -201,19 +206,61 @@ class TestWords:
         await fill(store, "a fox", "The red-brown FOX's den", "Красная лиса", "un été")
         assert await names(store, text=words(*asked)) == found
 
-    async def test_the_index_follows_in_the_same_transaction(self, store: SqlEntryStore) -> None:
-        """Stored, replaced, purged and expired entries; a refused store leaves nothing."""
+    @pytest.mark.parametrize("searched_before", [False, True])
+    async def test_whoever_searches_sees_what_is_there(self, store: SqlEntryStore, searched_before: bool) -> None:
+        """Stored, replaced, purged and expired entries, whether the index knew them or not; a refused store leaves nothing."""
         (first, _) = await fill(store, "old words", "stays")
+        if searched_before:
+            assert await names(store, text=words("old")) == ["old words"]
         kept = replace(new_entry("old words"), prompt="new words")
         await store.put(kept, "replace")
-        assert await names(store, text=words("old")) == []
-        assert await names(store, text=words("new")) == ["new words"]
+        if searched_before:
+            assert await names(store, text=words("old")) == []
+            assert await names(store, text=words("new")) == ["new words"]
         await store.purge(PurgePredicate(key=kept.exact_key))
         assert await names(store, text=words("new")) == []
         await fill(store, "late", began=0, tags=frozenset({"never"}))
         await store.expire(before=1e12, limit=9)
         assert await names(store, text=words("stays")) == ["stays"]
         assert first > 0
+
+    async def test_all_is_found_however_much_the_index_has_to_learn(
+        self, store: SqlEntryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In several transactions; afterwards it is the index of what is there, and of nothing else."""
+        monkeypatch.setattr(store_words, "AT_ONCE", 3)
+        for count in range(1, 9):
+            await asyncio.gather(*(store.put(new_entry(f"fox {count} {n}"), "append") for n in range(count)))
+            assert len(await names(store, text=words("fox", str(count)))) == count
+        assert await store.check(fix=True) == []
+
+    async def test_prompts_are_learnt_behind_so_many_stores(
+        self, make_sqlite: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Though nobody searches; else the first who does would wait for a million of them."""
+        monkeypatch.setattr(store_words, "AT_ONCE", 3)
+        store = await open_store(make_sqlite())
+        await fill(store, *"abcdefg")
+        await store._words.aclose()
+        (learnt,) = await store.database.read(lambda c: _column(c, "SELECT count(*) FROM entry_words_docsize"))
+        assert learnt >= 6
+        await store.aclose()
+
+    async def test_who_searches_waits_for_no_write_that_cannot_be(
+        self, store: SqlEntryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A full disk, say: what the index knew already is found."""
+        await fill(store, "old fox")
+        assert await names(store, text=words("fox")) == ["old fox"]
+        await fill(store, "new fox")
+
+        async def full(work: Any) -> Any:
+            raise StoreError("full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store.database, "write", full)
+            assert "old fox" in await names(store, text=words("fox"))
+        assert await names(store, text=words("fox")) == ["new fox", "old fox"]
 
     async def test_a_very_long_prompt_is_stored_and_found_by_its_beginning(self, store: SqlEntryStore) -> None:
         """Conversations may have millions of characters, which no tsvector holds."""

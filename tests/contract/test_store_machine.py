@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cache_service.store.base import ChangeKind, OnConflict, RefusedByPurge, Stored
 from cache_service.store.entry import NewEntry, Output, PurgePredicate, Similar, StoredVector
 from cache_service.store.hot import HotEntryStore, open_hot_store
+from cache_service.store.records import EntryFilter, Word
 from cache_service.store.sql import SqlEntryStore, open_store
 from tests.fakes.databases import MakeDatabase
 from tests.fakes.entries import MODEL, digest, new_entry, output, stored_vector, unit
@@ -111,7 +112,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self.runner.run(wait())
 
     def teardown(self) -> None:
-        problems = self.run(self.store.check(fix=False))
+        problems = self.run(self.store.check(fix=True))  # also of the index of words, word for word
         self.run(self.store.aclose())
         self.runner.close()
         assert problems == []
@@ -181,6 +182,12 @@ class StoreMachine(RuleBasedStateMachine):
         if kept is not None:
             self.model.number += kept.live
             kept.live = False
+
+    @rule(name=NAMES)
+    def search(self, name: str) -> None:
+        """What nobody searches for is never learnt here: such entries go and change like those that are."""
+        page = self.run(self.store.list_entries(EntryFilter(text=(Word(name),)), after=None, limit=9))
+        assert [entry.prompt for entry in page.entries] == [name] * (name in self.model.entries)
 
     @rule()
     def reopen(self) -> None:

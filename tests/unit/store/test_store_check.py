@@ -28,6 +28,17 @@ class Broken:
             connection.execute(statement, parameters)
         connection.close()
 
+    def learnt(self) -> list[int]:
+        """The entries whose words are in the index."""
+        connection = sqlite3.connect(self.path)
+        ids = [entry_id for (entry_id,) in connection.execute("SELECT id FROM entry_words_docsize ORDER BY id")]
+        connection.close()
+        return ids
+
+    async def search(self, word: str) -> list[str]:
+        page = await self.store.list_entries(EntryFilter(text=(Word(word),)), after=None, limit=9)
+        return [entry.prompt for entry in page.entries]
+
     async def problems(self, *, fix: bool = False) -> list[Problem]:
         return await self.store.check(fix=fix)
 
@@ -116,17 +127,27 @@ async def test_a_purge_takes_damaged_vectors_too(broken: Broken) -> None:
 
 
 async def test_an_index_of_words_that_lost_some_is_made_anew(broken: Broken) -> None:
+    assert await broken.search("cat") == ["cat"]
     broken.run("INSERT INTO entry_words(entry_words, rowid, prompt) VALUES ('delete', 1, 'cat')")
     assert [problem.kind for problem in await broken.problems()] == ["words-differ"]
     assert [(problem.kind, problem.fixed) for problem in await broken.problems(fix=True)] == [("words-differ", True)]
     assert await broken.problems() == []
-    page = await broken.store.list_entries(EntryFilter(text=(Word("cat"),)), after=None, limit=9)
-    assert len(page.entries) == 1
+    assert await broken.search("cat") == ["cat"]
 
 
 async def test_a_damaged_index_of_words_is_made_anew(broken: Broken) -> None:
-    """Else nothing could be stored any more."""
+    """Else nothing that it knows could be deleted any more. What is new is stored meanwhile."""
+    assert await broken.search("cat") == ["cat"]
     broken.run("UPDATE entry_words_data SET block = x'00' WHERE id > 10")
+    assert isinstance(await broken.store.put(new_entry("sea"), "append"), Stored)
     assert [(problem.kind, problem.fixed) for problem in await broken.problems(fix=True)] == [("words-damaged", True)]
-    page = await broken.store.list_entries(EntryFilter(text=(Word("cat"),)), after=None, limit=9)
-    assert len(page.entries) == 1
+    assert await broken.search("cat") == ["cat"]
+    assert await broken.search("sea") == ["sea"]
+
+
+async def test_prompts_that_nobody_searched_for_yet_are_no_damage(broken: Broken) -> None:
+    """They are learnt when all else is mended."""
+    assert await broken.problems() == []
+    assert broken.learnt() == []
+    assert await broken.problems(fix=True) == []
+    assert broken.learnt() == [1, 2, 3]
