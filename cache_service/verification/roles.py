@@ -118,8 +118,9 @@ class _Read:
         found: dict[tuple[str, bool], list[_Link]] = {}
         for link in self.links:
             owners = [left for group in link.owners if (left := (group & frozenset(known)) - {link.said})]
-            if link.clause.passive:  # who does it stands anywhere
-                owners.append(frozenset(link.clause.things & set(known)) - {link.said})
+            anywhere = (link.clause.things & set(known)) - {link.said}
+            if link.clause.passive and anywhere:  # who does it stands anywhere
+                owners.append(frozenset(anywhere))
             if owners and (not link.relation or link.said in known):
                 sure = link.sure and not link.clause.passive
                 found.setdefault((link.said, not link.relation), []).append(

@@ -128,3 +128,16 @@ def test_long_texts_are_left_to_others() -> None:
     """The work stays small whatever is sent."""
     long = " ".join(f"a dog{'s' * number} on a mat" for number in range(400))
     assert exchanged_roles(long, long.replace("dog", "cat")) is None
+
+
+def test_a_passive_of_nobody_is_no_objection() -> None:
+    """Who does it may be a thing that only one of the texts has."""
+    assert (
+        exchanged_roles(
+            "all the men are inside a hall; some are seated", "all the folks are inside a hall; some are seated"
+        )
+        is None
+    )
+    assert (
+        exchanged_roles("folk walk while a man is seen waiting", "people walk while a fellow is seen waiting") is None
+    )
