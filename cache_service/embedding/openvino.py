@@ -99,6 +99,8 @@ class OpenVinoEngine:
         try:
             self._alone = self._compile("LATENCY", streams=1)
             self._request = self._alone.create_infer_request()
+            # what the library makes at its first use, it makes under a lock of its own: threads that came first together would wait for ever
+            _hidden(self._request, [], STEP)
             self._reader = WordPieceReader(Tokenizer.from_file(str(tokenizer)), model.max_pieces)
         except Exception as error:  # both libraries raise their own kinds, of no common root
             raise EmbeddingError(f"the embedding model can't be loaded: {type(error).__name__}") from error
@@ -115,9 +117,7 @@ class OpenVinoEngine:
     def forward(self, readings: Sequence[Reading], lane: int | None = ALONE) -> Matrix:
         """One row, a little longer than its texts."""
         request = self._request if lane is ALONE else self._lanes()[lane]
-        pieces = sum(len(reading.ids) for reading in readings)
-        hidden: Matrix = request.infer(_inputs(readings, pieces), share_inputs=True, share_outputs=True)[HIDDEN]
-        return unpack(hidden, readings)
+        return unpack(_hidden(request, readings, sum(len(reading.ids) for reading in readings)), readings)
 
     def warm(self) -> None:
         """Compiles what is compiled late: the kernels of usual lengths, 0.1 s, and the lanes' model with its own, 0.3 s."""
@@ -150,6 +150,11 @@ def _give_way() -> None:
     """Lets others have the core before this thread and those that it begins."""
     if sys.platform == "linux":  # elsewhere it would be the whole process
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def _hidden(request: Any, readings: Sequence[Reading], pieces: int) -> Matrix:
+    hidden: Matrix = request.infer(_inputs(readings, pieces), share_inputs=True, share_outputs=True)[HIDDEN]
+    return hidden
 
 
 def _compile_kernels(requests: Sequence[Any]) -> None:

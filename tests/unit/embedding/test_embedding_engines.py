@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,3 +80,32 @@ def test_lanes_make_what_a_pass_on_all_threads_makes() -> None:
     for lane, vectors in enumerate(made):
         assert np.sum(vectors * alone[lane * 2 :], axis=1).min() > 0.9999
     assert openvino.load_engine(MODELS, threads=1).lanes == 1
+
+
+FIRST_TOGETHER = """
+import sys, threading
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from cache_service.embedding import openvino
+engine = openvino.load_engine(Path(sys.argv[1]), threads=2)
+reading, both = engine.read("a red cube"), threading.Barrier(2)
+def one(lane):
+    both.wait()
+    return engine.forward([reading], lane)
+with ThreadPoolExecutor(2) as threads:
+    assert len(list(threads.map(one, [0, 1]))) == 2
+"""
+
+
+@WITH_OPENVINO
+def test_lanes_that_are_a_processs_first_work_dont_wait_for_each_other() -> None:
+    """They did in every third process, for ever: the library makes things of its own at its first use."""
+    assert export.main(["--models-dir", str(MODELS)]) == 0
+    begun = [subprocess.Popen([sys.executable, "-c", FIRST_TOGETHER, str(MODELS)]) for _ in range(4)]
+    try:
+        assert [process.wait(120) for process in begun] == [0] * 4
+    finally:
+        for process in begun:
+            process.kill()
