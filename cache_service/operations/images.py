@@ -15,6 +15,7 @@ import orjson
 import pybase64
 
 from cache_service.errors import InvalidRequest
+from cache_service.operations import picture_json
 from cache_service.operations import pictures as picture_bytes
 from cache_service.operations import usage as usages
 from cache_service.operations.base import Answer, Asked, Incomplete, Made
@@ -121,7 +122,7 @@ class Images:
     def read(self, body: bytes) -> Answer | Incomplete:
         """What a 200's body holds: complete if every picture decodes whole."""
         try:
-            answer = orjson.loads(body)
+            answer = picture_json.loads(body)
         except orjson.JSONDecodeError:
             return Incomplete("no JSON")
         data = answer.get("data") if isinstance(answer, dict) else None
@@ -191,7 +192,7 @@ class Images:
 
 
 def _read_item(item: Any, created: int, usage: Mapping[str, Any] | None) -> Made | Incomplete:
-    if not isinstance(item, dict) or not isinstance(item.get("b64_json"), str):
+    if not isinstance(item, dict) or not isinstance(item.get("b64_json"), str | memoryview):
         return Incomplete("a picture without b64_json")
     try:
         picture = pybase64.b64decode(item["b64_json"], validate=True)
