@@ -159,10 +159,10 @@ def _hidden(request: Any, readings: Sequence[Reading], pieces: int) -> Matrix:
 
 def _compile_kernels(requests: Sequence[Any]) -> None:
     for length in WARM:
-        for request in requests:
-            request.start_async(_inputs([], length))
-        for request in requests:
-            request.wait()
+        for (
+            request
+        ) in requests:  # by `infer` alone: `start_async` for several of them damages the heap (OpenVINO 2026.4)
+            _hidden(request, [], length)
 
 
 def _inputs(readings: Sequence[Reading], pieces: int) -> dict[str, Any]:
