@@ -9,11 +9,20 @@ from typing import TypedDict
 from cache_service.embedding.base import Seen
 from cache_service.verification import tables
 from cache_service.verification.forms import forms_of, genders_of, ones_of, tense_of
-from cache_service.verification.owners import Part, by_neighbour, by_unit, described, labelled
-from cache_service.verification.scan import Token, clean, collapse, scan, without_cjk_spaces
+from cache_service.verification.owners import (
+    Part,
+    by_article,
+    by_neighbour,
+    by_unit,
+    described,
+    labelled,
+    reads_as_description,
+)
+from cache_service.verification.scan import Token, clean, collapse, scan, without_accents, without_cjk_spaces
 from cache_service.verification.segments import (
     are_several,
     dependents_attached,
+    is_named,
     is_thing,
     joined,
     name_a_place,
@@ -36,7 +45,9 @@ _MAYBE_CODE = re.compile(r"[()\[\]{}/*_~|\\=<>^+\-]|\.\w")  # every match of tho
 _INDENTED = re.compile(r"^[ \t]+(?=\S)", re.MULTILINE)
 # Quotes, and lines that are indented: here white space is text.
 _SPACE_MATTERS = re.compile(r"[\"`“„«‹「『‘]|(?<!\w)'|\n[ \t]+\S")
-_TYING = tables.ORDER_WORDS | tables.PRONOUNS
+_FEW = 2  # words of each segment, where all of them are short
+_TYING = tables.ORDER_WORDS | frozenset(("former", "latter"))
+_PRONOUNS = tables.PRONOUNS - _TYING
 _DENYING = tables.NEGATIONS | {"@without"}
 _LAST_MARK = re.compile(r"[?.!](?=[\s\"'”’)]*$)")
 
@@ -52,8 +63,8 @@ class Facts(TypedDict):
     numbers, counts, colours, materials: canonical words with the word each stands before. finish: numbers in quality tags.
     cased: words whose capital decides their meaning, as written. names: capitalised words. genders: "his", "her".
     segments: per comma segment its parts; groups: each one's words, sorted, where there are several;
-    labelled: see `owners.labelled`. described: see `owners.described`, in other languages `by_neighbour`.
-    by_unit: see `owners.by_unit`.
+    labelled: see `owners.labelled`. described: see `owners.described`, in other languages `by_article`.
+    by_unit: see `owners.by_unit`. beside: see `owners.by_neighbour`, in other languages. told: segments with a pronoun, in order.
     ordered: their order matters; bound: it matters what stands beside what. words: all canonical words, as said.
     forms: see `forms_of`. ones: see `ones_of`. tense: past, future.
     postures, media: what `structure` took out.
@@ -86,6 +97,8 @@ class Facts(TypedDict):
     labelled: list[list[str]]
     described: list[list[str]]
     by_unit: list[list[str]]
+    beside: list[list[str]]
+    told: list[str]
     ordered: bool
     bound: bool
     words: list[str]
@@ -111,18 +124,25 @@ def gather(prompt: str, seen: Seen) -> Facts:
     _verbatim(text, tokens, facts)
     lower = [token.lower for token in tokens if token.kind == "word"]
     facts["english"] = not facts["foreign"] and reads_as_english(lower)
+    if facts["accented"] and facts["english"]:
+        tokens = [without_accents(token) for token in tokens]
     segments, ends = segments_of(tokens)
     if facts["english"]:
         _english(segments, ends, facts)
     else:
-        said = [[_as_it_is(token) for token in segment] for segment in segments]
-        parts = [Part(words, end, " ".join(words)) for words, end in zip(said, ends, strict=True)]
-        facts["labelled"], facts["described"] = labelled(parts), by_neighbour(parts)
-        facts["segments"] = [[part.text] for part in parts]
-        facts["words"] = sorted(word for segment in said for word in segment)
-        facts["plain"] = " ".join(word for segment in said for word in segment)
-        facts["numbers"] = [word for word in facts["words"] if _has_digit(word)]
+        _as_written(segments, ends, facts)
     return facts
+
+
+def _as_written(segments: list[list[Token]], ends: list[str], facts: Facts) -> None:
+    said = [[_as_it_is(token) for token in segment] for segment in segments]
+    parts = [Part(words, end, " ".join(words)) for words, end in zip(said, ends, strict=True)]
+    facts["labelled"] = labelled(parts)
+    facts["described"], facts["beside"] = by_article(parts), by_neighbour(parts)
+    facts["segments"] = [[part.text] for part in parts]
+    facts["words"] = sorted(word for segment in said for word in segment)
+    facts["plain"] = " ".join(word for segment in said for word in segment)
+    facts["numbers"] = [word for word in facts["words"] if _has_digit(word)]
 
 
 def _english(segments: list[list[Token]], ends: list[str], facts: Facts) -> None:
@@ -142,22 +162,40 @@ def _english(segments: list[list[Token]], ends: list[str], facts: Facts) -> None
         said = canonical(segment, keep_names=keep_names, apart=apart)
         built = structure(said, first=at == 0, postures_out=postures_out)
         _collect(segment, said, built, facts)
-        parts.append(
-            Part([each.spelled for each in segment], ends[at], " ".join(built.parts), is_thing(segment, owned=True))
-        )
+        if len(spoken) > 1:
+            parts.append(_part(segment, ends[at], built))
         if keep_names:
             facts["names"] += [each.word for each in segment[1:] if each.name]
     several, place = are_several(spoken), name_a_place(spoken, written)
-    facts["labelled"] = labelled(parts)
-    facts["described"], facts["by_unit"] = described(parts), by_unit(parts)
-    facts["segments"] = dependents_attached(facts["segments"], several=several)
-    facts["ordered"] = place or not _TYING.isdisjoint(written)
-    facts["bound"] = place or several or not tables.SEQUENCE.isdisjoint(written)
+    tied = len(parts) > 1 and _ownership(parts, facts, several=several)
+    facts["ordered"] = place or tied or not _TYING.isdisjoint(written)
+    facts["bound"] = facts["bound"] or place or several or not tables.SEQUENCE.isdisjoint(written)
     facts["numbers"] = [word for word in facts["words"] if word[0] not in "@&=" and _has_digit(word)]
     facts["negations"] = sorted([word for word in facts["words"] if word in _DENYING])
     if len(facts["groups"]) < 2:
         facts["groups"] = []
     facts["tense"], facts["genders"] = tense_of(written), genders_of(written)
+
+
+def _part(segment: list[Surface], end: str, built: Segment) -> Part:
+    words = [each.spelled for each in segment]
+    named = is_named(segment) and _PRONOUNS.isdisjoint(words) and not reads_as_description(words)
+    return Part(words, end, " ".join(built.parts), is_thing=is_thing(segment, owned=True), is_named=named)
+
+
+def _ownership(parts: list[Part], facts: Facts, *, several: bool) -> bool:
+    """What belongs to what between commas; whether a pronoun could mean more than one of the things."""
+    facts["labelled"], facts["described"], facts["by_unit"] = labelled(parts), described(parts), by_unit(parts)
+    facts["told"] = [part.text for part in parts if not _PRONOUNS.isdisjoint(part.words)]
+    heads = [part.is_thing or part.is_named for part in parts]
+    tied = bool(facts["told"]) and sum(heads) > 1
+    if not several and (sum(heads) > 1 or all(len(part.words) <= _FEW for part in parts)):  # "cube, red, steel ball"
+        heads = [not reads_as_description(part.words) for part in parts]
+    alone = [part.is_thing and part.is_named for part in parts]
+    segments = dependents_attached(facts["segments"], heads, alone, several=several)
+    facts["bound"] = len(segments) < len(facts["segments"])
+    facts["segments"] = segments
+    return tied
 
 
 def _collect(segment: list[Surface], said: list[str], built: Segment, facts: Facts) -> None:
@@ -246,5 +284,5 @@ def _nothing_yet() -> Facts:
     return Facts(
         whole="", long=False, unseen=[], tail="", english=False, plain="", verbatim=[], symbols=[], foreign=[], accented=[],
         code=False, marks="", indents=[], ends="", numbers=[], finish=[], counts=[], colours=[], negations=[], cased=[], names=[],
-        genders=[], segments=[], groups=[], labelled=[], described=[], by_unit=[], ordered=False, bound=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
+        genders=[], segments=[], groups=[], labelled=[], described=[], by_unit=[], beside=[], told=[], ordered=False, bound=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
     )  # fmt: skip

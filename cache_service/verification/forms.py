@@ -9,7 +9,8 @@ from cache_service.verification.words import Surface
 
 _TENSES = tables.PAST | tables.FUTURE
 _DETERMINERS = tables.ARTICLES | tables.POSSESSIVES
-_OF_ONE = frozenset(("~a", "~their", "one", "#1"))
+_EXPLICIT = frozenset(("one", "#1"))
+_OF_ONE = _EXPLICIT | {"~a", "~their"}
 
 
 def forms_of(segment: Sequence[Surface], turned: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -27,7 +28,7 @@ def forms_of(segment: Sequence[Surface], turned: Sequence[str]) -> Iterator[tupl
 
 
 def ones_of(said: Sequence[str]) -> list[str]:
-    """What there is one of, by an article, a number or "her": "a small dog" → dog; not "a cup of", nor what stands behind a relation.
+    """What there is one of, by an article, a number or "her": "a small dog" → dog; not "a cup of" (but "one row of"), nor what stands behind a relation.
 
     said: one segment's canonical words.
     """
@@ -40,7 +41,8 @@ def ones_of(said: Sequence[str]) -> list[str]:
             while end < len(said) and said[end] in tables.ATTRIBUTES:
                 end += 1
             after = said[end + 1] if end + 1 < len(said) else "~"
-            if end < len(said) and said[end][0].isalpha() and not after[0].isalpha() and after != "@of":
+            stands_alone = not after[0].isalpha() and (after != "@of" or word in _EXPLICIT)
+            if end < len(said) and said[end][0].isalpha() and stands_alone:
                 found.append(said[end])
     return found
 

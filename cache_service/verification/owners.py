@@ -3,7 +3,7 @@
 A picture's segments may be said in any order, and most are: "a knight, castle, oil painting". Two kinds may not leave what they stand
 behind. A label owns what follows it, up to the next label: "walls: brick, floor: marble". What only says how a thing is belongs to
 the nearest thing before it: "a king, sitting, a guard, standing". Labels are certain; things are a guess, so of them only exchanges
-count: two that have given each other what was said of them. Of 4,775 crawled prompts whose segments were shuffled, 0.5 % lose their hit.
+count: two that have given each other what was said of them. Of crawled prompts whose segments were shuffled, 0.7 % lose their hit by it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ _OPENS_DESCRIPTION = tables.words(
 )
 _OF_THE_PICTURE = tables.words("trending detailed rendered inspired")
 _ATTRIBUTES = tables.ATTRIBUTES | tables.VERY | frozenset(tables.CONJUNCTIONS)
+_FOREIGN_ARTICLES = tables.words(
+    "ein eine einen der die das mein meine un une le la les mon ma una uno el los las mi il lo gli i mio mia um uma o os as meu minha en ett "
+    "et een het de bir egy az unu niște"
+)
 _LEAST_FORM = 5  # letters of a verb with its ending: "dying"
 
 
 class Part(NamedTuple):
-    """A segment: its words in small letters, the marks that end it, its canonical text, and whether it begins like a thing ("a dog")."""
+    """A segment: its words in small letters, the marks that end it, its canonical text, whether it begins like a thing ("a dog"), and is named as one."""
 
     words: Sequence[str]
     end: str
     text: str
     is_thing: bool = False
+    is_named: bool = False
 
     @property
     def is_label(self) -> bool:
@@ -58,16 +63,19 @@ def described(parts: Sequence[Part]) -> Owned:
     """Each segment that may be said of the thing before it, with that one; nothing where only one thing is described.
 
     Where several segments begin like a thing, all the rest is said of them; else a segment is said of the one before if it reads
-    like a description.
+    like a description, or is one word behind one of several named beings or objects.
     """
     several = sum([part.is_thing for part in parts]) > 1
+    named = sum([part.is_named for part in parts]) > 1
     found: Owned = []
-    head = ""
+    head, is_named = "", False
     for part in parts:
-        if part.is_thing if several else not _reads_as_description(part.words):
-            head = part.text
-        elif head:
+        opens = part.is_thing if several else not reads_as_description(part.words)
+        lone = named and is_named and len(part.words) == 1 and not part.is_named  # "dwarf, grumpy, elf, cheerful"
+        if head and (lone or not opens):
             found.append([part.text, head])
+        if opens:
+            head, is_named = part.text, part.is_named or lone
     return _of_several(found)
 
 
@@ -84,8 +92,21 @@ def by_unit(parts: Sequence[Part]) -> Owned:
     return _of_several(found)
 
 
+def by_article(parts: Sequence[Part]) -> Owned:
+    """Each segment with the one before it that begins with an article, in languages that have them; nothing where fewer than two do."""
+    things = [len(part.words) > 1 and part.words[0] in _FOREIGN_ARTICLES for part in parts]
+    found: Owned = []
+    head = ""
+    for part, is_thing in zip(parts, things, strict=True):
+        if is_thing:
+            head = part.text
+        elif head:
+            found.append([part.text, head])
+    return _of_several(found) if sum(things) > 1 else []
+
+
 def by_neighbour(parts: Sequence[Part]) -> Owned:
-    """Each segment with the one before it, for languages of which it isn't known what describes."""
+    """Each segment with the one before it: in other languages it isn't known what describes."""
     return _of_several([[part.text, before.text] for before, part in pairwise(parts)])
 
 
@@ -114,7 +135,7 @@ def _of_several(owned: Owned) -> Owned:
     return owned if len({head for _, head in owned}) > 1 else []
 
 
-def _reads_as_description(words: Sequence[str]) -> bool:
+def reads_as_description(words: Sequence[str]) -> bool:
     """Whether a segment says no more than how something is: "smiling", "made of wood", "very old", "parked by a wall"."""
     first = words[0]
     if first in _OPENS_DESCRIPTION or (first in _ATTRIBUTES and _ATTRIBUTES.issuperset(words)):

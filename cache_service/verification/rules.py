@@ -19,9 +19,10 @@ from cache_service.verification.contrasts import contrast, relations_differ
 from cache_service.verification.facts import Facts, gather
 from cache_service.verification.owners import exchanged
 from cache_service.verification.places import another_place
+from cache_service.verification.scan import keeps_accents
 from cache_service.verification.words import stem
 
-VERSION = "rules-8"
+VERSION = "rules-9"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 
@@ -70,14 +71,27 @@ def long_text(asked: Facts, stored: Facts) -> Verdict | None:
 
 
 def other_scripts(asked: Facts, stored: Facts) -> Verdict | None:
-    """Words in scripts the embedder can't tell apart, letters with accents, and words that mix scripts."""
+    """Words in scripts the embedder can't tell apart, and words that mix scripts."""
     if asked["foreign"] != stored["foreign"]:
         return Unsure(f"script {_both(asked['foreign'], stored['foreign'])}")
-    if sorted(asked["accented"]) != sorted(stored["accented"]):
-        return Unsure(f"letters {_both(asked['accented'], stored['accented'])}")
     if asked["english"] != stored["english"]:
         return Unsure("language")
     return None
+
+
+def accents(asked: Facts, stored: Facts) -> Verdict | None:
+    """Letters with accents are equal: Spanish "año" is not "ano"."""
+    if sorted(asked["accented"]) != sorted(stored["accented"]):
+        return Unsure(f"letters {_both(asked['accented'], stored['accented'])}")
+    return None
+
+
+def accents_that_matter(asked: Facts, stored: Facts) -> Verdict | None:
+    """In English a picture of a café is one of a cafe; a glass of rosé is none of rose."""
+    if not (asked["english"] and stored["english"]):
+        return accents(asked, stored)
+    one, other = (sorted(word for word in facts["accented"] if keeps_accents(word)) for facts in (asked, stored))
+    return Unsure(f"letters {_both(one, other)}") if one != other else None
 
 
 def symbols(asked: Facts, stored: Facts) -> Verdict | None:
@@ -448,9 +462,10 @@ def under_another_label(asked: Facts, stored: Facts) -> Verdict | None:
 
 def described_otherwise(asked: Facts, stored: Facts) -> Verdict | None:
     """A king, sitting, a guard, standing: not the other way round."""
-    in_turn = asked["english"]
-    found = exchanged(asked["described"], stored["described"], in_turn=in_turn) or exchanged(
-        asked["by_unit"], stored["by_unit"]
+    found = (
+        exchanged(asked["described"], stored["described"])
+        or exchanged(asked["by_unit"], stored["by_unit"])
+        or exchanged(asked["beside"], stored["beside"], in_turn=False)
     )
     return None if found is None else Different(found)
 
@@ -459,6 +474,8 @@ def parts_in_any_order(asked: Facts, stored: Facts) -> Verdict | None:
     """A picture's parts are a set, unless words like "then" or "it" tie them together."""
     if asked["ordered"] or stored["ordered"]:
         return parts_in_order(asked, stored)
+    if asked["told"] != stored["told"]:  # he opens a door, he sees a cat
+        return _objection(asked, stored)
     one, other = ([part for segment in facts["segments"] for part in segment] for facts in (asked, stored))
     return None if sorted(one) == sorted(other) else _objection(asked, stored)
 
@@ -477,6 +494,8 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (BOTH, outside_the_window),
     (BOTH, long_text),
     (BOTH, other_scripts),
+    (CHAT, accents),
+    (IMAGES, accents_that_matter),
     (BOTH, symbols),
     (BOTH, verbatim),
     (CHAT, code_marks),

@@ -47,12 +47,17 @@ _TOKEN = re.compile(
     r"|(?P<identifier>(?<!\w)(?:[A-Za-z]\w*\.(?=[a-z])\w+(?:\.\w+)*|[A-Za-z]*_\w+|[A-Za-z]\w*_\w*))"
     r"|(?P<number>(?<![\w.])[-+]?\d+(?:[.,:/\-–]\d+)*(?![^\W_]))"
     r"|(?P<word>[^\W_]+(?:'[^\W\d_]+)?)"
-    r"|(?P<break>[.,;:!?…\n—–|、。，；：！？؟،¿¡])"
+    r"|(?P<weight>:\d{1,2}(?:\.\d{1,3})?(?=\)))"
+    r"|(?P<break>(?<!\S)--(?=[A-Za-z])|[.,;:!?…\n—–|、。，；：！？؟،¿¡])"
     r"|(?P<quiet>\s+|['\-()\[\]{}/*_~`‘’])"
     r"|(?P<symbol>[^\w\s.,;:!?…—–|、。，；：！？؟،¿¡'\-()\[\]{}/*~`‘’]+|.)",
     re.DOTALL,
 )
 _INSIDE_QUOTES = range(_TOKEN.groupindex["quote"] + 1, _TOKEN.groupindex["link"])
+_LEAST_NAME = 4  # letters: "año" is no "ano"
+_NO_ACCENT = str.maketrans(
+    {"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ß": "ss", "æ": "ae", "œ": "oe"}
+)
 _MONEY = {"$": "dollars", "€": "euros"}
 _LATIN = re.compile(r"[a-zà-öø-ÿ\u0100-\u024f\u1e00-\u1eff0-9']+", re.IGNORECASE)
 _SPACE_IN_CJK = re.compile(r"(?<=[\u3040-\u30ff\u3400-\u9fff]) +(?=[\u3040-\u30ff\u3400-\u9fff])")
@@ -82,6 +87,19 @@ def collapse(text: str) -> str:
 def without_cjk_spaces(text: str) -> str:
     """No spaces between Chinese or Japanese characters."""
     return text if text.isascii() else _SPACE_IN_CJK.sub("", text)
+
+
+def keeps_accents(word: str) -> bool:
+    """Whether a lower-case word is another one without them, in English too."""
+    return len(word) < _LEAST_NAME or word in tables.ACCENTED
+
+
+def without_accents(token: Token) -> Token:
+    """A word as those type it who have no accents on their keyboard: "cafe", "Beksinski". Not where that is another word."""
+    if token.kind != "word" or token.text.isascii() or keeps_accents(token.lower):
+        return token
+    letters = unicodedata.normalize("NFD", token.text.translate(_NO_ACCENT))
+    return _token("word", "".join(letter for letter in letters if not unicodedata.combining(letter)))
 
 
 def scan(text: str) -> list[Token]:
@@ -129,7 +147,9 @@ def _scan(text: str) -> list[Token]:
                     tokens[-1:] = [_token("number", found), _word(_MONEY[tokens[-1].text])]  # $5 is 5 dollars
                 else:
                     tokens.append(_token("number", found))
-            case "break":
+            case "weight":  # "(masterpiece:1.2)"
+                tokens.append(_token("number", found[1:]))
+            case "break":  # "--ar 16:9" is a part of its own
                 tokens.append(Token("break", found, found))
             case "symbol":
                 tokens.append(_symbol(found, tokens))

@@ -38,7 +38,7 @@ def structure(words: Sequence[str], *, first: bool, postures_out: bool) -> Segme
     """
     segment = Segment()
     said = _attributes_first(_count_of_one(list(words)))
-    if first and said and said[0] in tables.IMPERATIVES and len(said) > 1:
+    if first and said and said[0] in tables.IMPERATIVES and len(said) > 1 and said[1][0] != "@":
         said = said[2:] if said[1] == "me" else said[1:]
     said = _colours_joined(said)
     said = _without_medium(said, segment)
@@ -178,11 +178,20 @@ def _without_medium(words: list[str], segment: Segment) -> list[str]:
     medium = [word for word in words[:of] if word[0] != "~"]
     if any(word[0] in "&=#" for word in medium):
         return words
+    rest = words[of + 1 :]
+    if medium == ["picture"] and _is_medium(rest):  # "an image of a portrait of a girl"
+        return _without_medium(rest, segment)
     if len(medium) == 1 and medium[0] in ("photo", "picture"):
         segment.media.append(medium[0])
     else:
         segment.parts.append(_run(medium))
-    return words[of + 1 :]
+    return rest
+
+
+def _is_medium(words: list[str]) -> bool:
+    """Whether the words say that they are a picture of something, but not just "a photo of"."""
+    of = words.index("@of") if "@of" in words else 0
+    return words[of - 1] in tables.MEDIA - tables.PICTURES if of > 0 else False
 
 
 def _parts(words: list[str], segment: Segment, postures_out: bool) -> list[str]:

@@ -91,6 +91,7 @@ cat feline
 dog canine
 closeup close-up
 between betwixt
+ok okay
 """
 
 CANONICAL: dict[str, str] = {

@@ -127,6 +127,13 @@ PHRASES = pairs(
     "in_the_process_of= in_order_to=@to so_as_to=@to due_to=because because_of=because "
     "turn_on=enable turn_off=disable switch_on=enable switch_off=disable log_out_of=logout log_in_to=login sign_out_of=logout sign_in_to=login "
     "a_couple_of=#2 couple_of=#2 donald_trump=trump barack_obama=obama vladimir_putin=putin narendra_modi=modi elon_musk=musk albert_einstein=einstein "
+    "wi_fi=wifi e_mail=email e_mails=email e_book=ebook e_books=ebook bow_tie=bowtie bow_ties=bowtie top_hat=tophat top_hats=tophat "
+    "chair_lift=chairlift retro_futuristic=retrofuturistic retro_futurism=retrofuturism semi_realistic=semirealistic "
+    "web_site=website web_sites=website life_style=lifestyle foot_ball=football basket_ball=basketball "
+    "steam_punk=steampunk cyber_punk=cyberpunk diesel_punk=dieselpunk art_station=artstation pop_corn=popcorn snow_board=snowboard "
+    "surf_board=surfboard sun_glasses=sunglasses  "
+    "down_load=download up_load=upload smart_phone=smartphone smart_phones=smartphone tooth_brush=toothbrush bath_room=bathroom "
+    "bed_room=bedroom air_plane=airplane motor_cycle=motorcycle motor_bike=motorcycle "
     "take_place=happen takes_place=happen took_place=happen"
 )
 PHRASE_STARTS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {}
@@ -176,7 +183,7 @@ IRREGULAR = pairs(
     "took=take taken=take gave=give given=give made=make went=go gone=go goes=go came=come saw=see seen=see "
     "wrote=write written=write spoke=speak spoken=speak threw=throw thrown=throw caught=catch bought=buy brought=bring "
     "sold=sell told=tell said=say kept=keep slept=sleep swept=sweep left=left lost=lose won=win built=build sent=send "
-    "spent=spend met=meet led=lead fed=feed read=read cut=cut put=put set=set hit=hit hid=hide hidden=hide "
+    "spent=spend met=meet led=lead fed=feed read=read cut=cut put=put set=set hit=hit hid=hide hidden=hidden "
     "broke=break broken=broken chose=choose chosen=choose drew=draw drawn=draw grew=grow grown=grow knew=know known=know "
     "blew=blow blown=blow swam=swim swum=swim sang=sing sung=sing began=begin begun=begin forgot=forget forgotten=forget "
     "got=get gotten=get shook=shake shaken=shake stole=steal stolen=steal swung=swing struck=strike taught=teach "
@@ -273,6 +280,41 @@ PICTURES = words("photo picture image pic shot")
 MEDIA = PICTURES | words(
     "painting drawing sketch illustration render rendering watercolor cartoon poster sculpture mosaic engraving etching "
     "lithograph sticker logo icon print artwork art portrait still closeup collage mural fresco woodcut"
+)
+
+# With an accent these are other words.
+ACCENTED = words("rosé exposé résumé resumé pâté lamé maté piqué sauté")
+# Last words of what is said of the picture itself: "a wide shot", "the golden ratio".
+OF_THE_PICTURE = MEDIA | words(
+    "shot view angle style lighting atmosphere mood palette resolution lens render effect perspective composition aesthetic filter "
+    "exposure vibe ratio texture theme hologram wallpaper screenshot frame concept masterpiece background foreground"
+)
+# Beings and objects: in a list of tags these are there themselves, what stands behind them may say how they are.
+THINGS = words(
+    # people and their like
+    "man woman boy girl child baby kid person people guy lady king queen prince princess knight wizard witch mage sorcerer sorceress "
+    "warrior soldier samurai ninja pirate monk nun priest priestess hero heroine villain thief archer hunter ranger paladin rogue bard "
+    "druid barbarian apprentice master teacher student nurse doctor chef baker farmer fisherman sailor dancer singer drummer guitarist "
+    "clown jester cowboy detective policeman firefighter astronaut scientist robot android cyborg alien elf dwarf orc goblin troll "
+    "giant fairy mermaid vampire werewolf zombie ghost skeleton demon devil angel god goddess dragon unicorn centaur minotaur phoenix "
+    "griffin squire peasant merchant blacksmith miller tailor butler maid sheriff bandit assassin gladiator viking general captain emperor "
+    "empress duke duchess lord bishop pope shaman necromancer cleric scholar poet artist musician pianist violinist judge lawyer pilot "
+    "cyclist skater surfer swimmer boxer wrestler athlete goalkeeper referee teenager toddler twin gnome imp ogre cyclops hobbit genie "
+    "nymph satyr siren valkyrie golem mummy mother father sister brother grandmother grandfather son daughter husband wife bride groom uncle aunt "
+    # animals
+    "cat dog horse cow sheep pig goat bird duck chicken hen rooster goose fish shark whale dolphin lion tiger bear wolf fox rabbit mouse "
+    "rat frog turtle snake lizard elephant giraffe zebra monkey gorilla panda koala kangaroo butterfly bee spider owl eagle raven crow "
+    "parrot penguin deer camel donkey squirrel hedgehog crab octopus puppy kitten dinosaur "
+    "pony lamb calf foal ram bull ox buffalo bison moose elk otter beaver badger raccoon weasel ferret hamster leopard jaguar panther "
+    "cheetah hyena coyote walrus dove pigeon sparrow swan peacock flamingo ostrich heron stork falcon hawk vulture seagull salmon squid "
+    "lobster shrimp snail beetle moth ladybug scorpion crocodile alligator toad "
+    # things
+    "car truck bus train bicycle motorcycle airplane boat ship tank chair table sofa bed desk bench lamp vase cup mug bowl plate teapot "
+    "bottle glass jar spoon fork knife book hat coat shirt dress shoe boot glove scarf umbrella bag box basket ball cube sphere pyramid "
+    "cone cylinder house hut barn tower castle church bridge door window apple banana orange pear lemon tomato carrot tree flower rose "
+    "tulip cactus guitar piano violin drum clock phone laptop camera candle sword shield "
+    "pot pan kettle barrel chest crate mirror pillow blanket lantern torch ladder hammer axe helmet crown mask wagon cart carriage "
+    "tractor van canoe raft submarine rocket balloon kite doll statue fountain fence gate cabin tent palace temple windmill lighthouse"
 )
 
 # Written in small letters and in capitals they are different words; the first ones in capitals only.

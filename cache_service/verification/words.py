@@ -26,8 +26,10 @@ _MIXED = re.compile(r"(\d+(?:[.,]\d+)*)([a-z]+)")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _CONTRACTION = re.compile(r"(?:n't|'(?:s|re|m|ve|ll|d|t))$")
 _NO_NOUNS = tables.ATTRIBUTES | tables.MEDIA | frozenset(("movie", "color", "start", "quick", "quickly"))
+_NO_NAMES = frozenset(("I", "A", "OK"))
 _VOWELS = "aeiouy"
 _LEAST_THOUSANDS = 20
+_FEW_MARKS = 8  # words for each mark of another language: no text in one has so few
 # A verb's trunk with these ends lost an e: captur(e), settl(e), provid(e).
 _SILENT_E = tuple(
     tables.words(
@@ -56,12 +58,15 @@ class Surface:
 
 
 def reads_as_english(words: Sequence[str]) -> bool:
-    """Whether the rules of English may be used on these lower-case words: unless marks of another language prevail."""
+    """Whether the rules of English may be used on these lower-case words: unless marks of another language prevail.
+
+    One among many words without accents is a name's: "ukiyo-e", "les edwards".
+    """
     foreign = sum(map(tables.FOREIGN_MARKS.__contains__, words))
     english = sum(map(tables.ENGLISH_MARKS.__contains__, words))
-    if foreign == 0 and english == 0:
-        return all(map(str.isascii, words))
-    return english >= foreign
+    if foreign <= english:
+        return english > 0 or all(map(str.isascii, words))
+    return foreign * _FEW_MARKS < len(words) and all(map(str.isascii, words))
 
 
 def surfaces(tokens: Sequence[Token]) -> list[Surface]:
@@ -86,7 +91,7 @@ def surfaces(tokens: Sequence[Token]) -> list[Surface]:
 @remembered
 def _surfaces_of(text: str) -> tuple[Surface, ...]:
     """What one word as written says: mostly one, two of "don't" and "10km"."""
-    name = text[:1].isupper() and text not in ("I", "A")
+    name = text[:1].isupper() and text not in _NO_NAMES and not text.startswith("I'")
     parts = _opened("usa" if text == "US" else text.lower())
     return tuple(_surface(piece, name=name) for part in parts if part for piece in _mixed(part))
 

@@ -96,6 +96,73 @@ def test_nothing_is_exchanged_in_other_languages(asked: str, stored: str) -> Non
     assert not isinstance(verdict(asked, stored), Same)
 
 
+@given(
+    beings=chosen(("dwarf", "old elf", "wooden teapot", "squire"), 2),
+    said=chosen(("grumpy", "sly", "intact", "naive"), 2),
+)
+def test_lone_words_behind_beings_are_not_exchanged(beings: list[str], said: list[str]) -> None:
+    """Whatever the word, and whichever is named first; a tag of the whole picture may stand anywhere."""
+    (one, other), (this, that) = beings, said
+    prompt = f"{one}, {this}, {other}, {that}, digital art"
+    assert not isinstance(verdict(prompt, f"digital art, {other}, {this}, {one}, {that}"), Same)
+    assert isinstance(verdict(prompt, f"digital art, {other}, {that}, {one}, {this}"), Same)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "un roi, {0}, une reine, {1}, un prince, {2}",
+        "ein Koch, {0}, eine Magd, {1}, mein Vater, {2}",
+        "una torre, {0}, un muro, {1}, el puente, {2}",
+    ],
+)
+def test_three_in_a_circle_are_no_hit_in_languages_with_articles(prompt: str) -> None:
+    """Each thing has taken what was said of the one before."""
+    said = ("grandissimo", "brunoblu", "altero")
+    assert not isinstance(verdict(prompt.format(*said), prompt.format(*said[1:], said[0])), Same)
+
+
+TIED = (("he opens a door", "he finds a map"), ("it is asleep", "it snores"))
+
+
+@pytest.mark.parametrize("told", TIED)
+def test_what_is_told_with_pronouns_keeps_its_order(told: tuple[str, str]) -> None:
+    """What one does first; and of whom, where it may be several."""
+    first, then = told
+    assert isinstance(verdict(f"a tall fox, {first}, {then}, mist", f"mist, a tall fox, {first}, {then}"), Same)
+    assert not isinstance(verdict(f"a tall fox, {first}, {then}, mist", f"a tall fox, {then}, {first}, mist"), Same)
+    assert not isinstance(verdict(f"an old man, a black dog, {first}", f"an old man, {first}, a black dog"), Same)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("portrait of a sailor, black and white, film grain", "portrait of a sailor, film grain, black and white"),
+        ("a sailor, teal and orange, 35mm film, fog", "a sailor, fog, 35mm film, orange and teal"),
+        ("a city on a hill, golden hour, a sea in the background", "a city on a hill, a sea in the background, golden hour"),
+        ("a witch, red cape, a low angle shot, an oil painting", "a witch, an oil painting, a low angle shot, red cape"),
+        ("a white cat, a black dog, dusk", "dusk, a black dog, a white cat"),
+        ("a wolf, tiny, with a hat, a lamb", "a wolf, with a hat, tiny, a lamb"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_picture_ties_nothing(asked: str, stored: str) -> None:
+    """Only things can own what stands behind them."""
+    assert isinstance(verdict(asked, stored), Same)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("cube, red, steel ball", "cube, steel ball, red"),
+        ("a wolf, long fur, a lamb", "a wolf, a lamb, long fur"),
+        ("an old tower, with a flag, a new tower", "an old tower, a new tower, with a flag"),
+    ],
+)
+def test_what_describes_stays_behind_its_thing(asked: str, stored: str) -> None:
+    """Where there are several things."""
+    assert not isinstance(verdict(asked, stored), Same)
+
+
 def test_segments_in_other_languages_may_change_places() -> None:
     """Two tags that change places are no exchange."""
     assert isinstance(verdict("ein Schloss, Nebel, Mondlicht, Stille", "ein Schloss, Mondlicht, Nebel, Stille"), Same)
