@@ -55,7 +55,7 @@ increase reduce|raise lower|maximum minimum|max min|before after|first last|best
 always never|alive dead|awake asleep|male female|near far|hard soft|strong weak|safe dangerous|legal illegal|possible impossible
 advantage disadvantage|pro con|benefit risk|gain lose|deposit withdraw|send receive|teach learn|ask answer|attach detach
 zip unzip|mount unmount|follow unfollow|block unblock|mute unmute|compress decompress|serialize deserialize|freeze thaw
-input output|question answer|parent child|client server|horizontal vertical|above below|over under|north south|east west
+input output|question answer|parent child|client server|horizontal vertical|above below|over under|north south|east west|atmost atleast
 odd even|ascending descending|smooth rough|sharp blunt|sweet bitter|tie untie|load unload|fold unfold|pack unpack|sunrise sunset
 transparent opaque|realistic abstract|indoor outdoor|ante-meridiem pm|vertical horizontal|private public|online offline|single married|pre post|pro anti|hyper hypo|macro micro|inter intra|mono stereo|multi single
 cause effect|prefix suffix|credit debit|good bad|hello goodbye|benign malignant|adult child|adult baby|polite rude|raw cook
@@ -108,7 +108,7 @@ _PREFIX_PAIRS = tuple(tuple(pair.split()) for line in _PREFIXES.split("\n") if l
 # Of two prompts that are else the same, word for word.
 _RELATIONS_APART = """
 by to|from to|on off|in out|for against|before after|since until|into out|up down|over under|above below|inside outside|toward off
-toward from|on under|in under|in behind|on behind|front behind|above under|with without|along across|with near
+toward from|on under|in under|in behind|on behind|front behind|above under|with without|along across|with near|north south|east west|north east|north west|south east|south west
 """
 _RELATIONS = frozenset(
     frozenset(pair.split()) for line in _RELATIONS_APART.split("\n") if line for pair in line.split("|")

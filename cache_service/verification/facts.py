@@ -67,7 +67,7 @@ class Facts(TypedDict):
     by_unit: see `owners.by_unit`. beside: see `owners.by_neighbour`, in other languages. told: segments with a pronoun, in order.
     ordered: their order matters; bound: it matters what stands beside what. words: all canonical words, as said.
     forms: see `forms_of`. ones: see `ones_of`. tense: past, future.
-    postures, media: what `structure` took out.
+    postures, media: what `structure` took out; turned: verbs whose passive it made active.
     """
 
     whole: str
@@ -107,6 +107,7 @@ class Facts(TypedDict):
     tense: list[str]
     postures: list[str]
     media: list[str]
+    turned: list[str]
 
 
 def gather(prompt: str, seen: Seen) -> Facts:
@@ -206,6 +207,7 @@ def _collect(segment: list[Surface], said: list[str], built: Segment, facts: Fac
     facts["segments"].append(built.parts)
     facts["postures"] += built.postures
     facts["media"] += built.media
+    facts["turned"] += built.turned
     facts["counts"] += bindings(said, None)
     facts["colours"] += bindings(said, tables.COLOURS)
     facts["ones"] += ones_of(said)
@@ -225,7 +227,7 @@ def _verbatim(text: str, tokens: list[Token], facts: Facts) -> None:
         if kind == "word":
             if not found.isascii():
                 facts["accented"] += _accented(found)
-            if lower in tables.CASE_BOUND:
+            if lower in tables.CASE_BOUND and not (lower in tables.MONTHS and _beside_a_number(tokens, at)):
                 facts["cased"] += _cased(found, opens=at == 0 or tokens[at - 1].kind == "break", shouted=shouted)
         elif kind in ("quote", "code", "link"):
             facts["verbatim"].append(found)
@@ -240,6 +242,11 @@ def _verbatim(text: str, tokens: list[Token], facts: Facts) -> None:
         facts["indents"] = _INDENTED.findall(text)
     last = _LAST_MARK.search(text)
     facts["ends"] = last.group() if last else ""
+
+
+def _beside_a_number(tokens: list[Token], at: int) -> bool:
+    """Whether "march" is the month."""
+    return any(0 <= beside < len(tokens) and tokens[beside].kind == "number" for beside in (at - 1, at + 1))
 
 
 def _accented(word: str) -> list[str]:
@@ -264,7 +271,7 @@ def _as_it_is(token: Token) -> str:
 def _case_means_something(spoken: list[list[Surface]]) -> bool:
     """False where most words are capitalised, as in a title."""
     inner = [said.name for segment in spoken for said in segment[1:] if said.word[0].isalpha()]
-    return sum(inner) * 2 <= len(inner)
+    return sum(inner) * 3 <= len(inner) * 2
 
 
 def _is_no_part(segment: list[Surface], facts: Facts) -> bool:
@@ -284,5 +291,5 @@ def _nothing_yet() -> Facts:
     return Facts(
         whole="", long=False, unseen=[], tail="", english=False, plain="", verbatim=[], symbols=[], foreign=[], accented=[],
         code=False, marks="", indents=[], ends="", numbers=[], finish=[], counts=[], colours=[], negations=[], cased=[], names=[],
-        genders=[], segments=[], groups=[], labelled=[], described=[], by_unit=[], beside=[], told=[], ordered=False, bound=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[],
+        genders=[], segments=[], groups=[], labelled=[], described=[], by_unit=[], beside=[], told=[], ordered=False, bound=False, words=[], forms={}, ones=[], tense=[], postures=[], media=[], turned=[],
     )  # fmt: skip

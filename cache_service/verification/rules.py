@@ -22,7 +22,7 @@ from cache_service.verification.places import another_place
 from cache_service.verification.scan import keeps_accents
 from cache_service.verification.words import stem
 
-VERSION = "rules-9"
+VERSION = "rules-10"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 
@@ -136,6 +136,15 @@ def negation(asked: Facts, stored: Facts) -> Verdict | None:
     return None
 
 
+def as_many_negations(asked: Facts, stored: Facts) -> Verdict | None:
+    """In a question whether "without" says the same as "not" is for a model to judge."""
+    one, other = asked["negations"], stored["negations"]
+    return None if len(one) == len(other) and _PLAIN_DENIALS.issuperset((*one, *other)) else negation(asked, stored)
+
+
+_PLAIN_DENIALS = frozenset(("no", "not", "@without", "cannot"))
+
+
 def cased_words(asked: Facts, stored: Facts) -> Verdict | None:
     """Polish is not polish, US is not us."""
     for one, other in ((asked["cased"], stored["cased"]), (stored["cased"], asked["cased"])):
@@ -168,6 +177,14 @@ def colours(asked: Facts, stored: Facts) -> Verdict | None:
     if gone and new:
         return Different(f"colour {_both(gone, new)}")
     return None if gone or new else _bound("colour", asked["colours"], stored["colours"])
+
+
+def turned_passive(asked: Facts, stored: Facts) -> Verdict | None:
+    """A question's passive that says the same when it is turned, or else asks about somebody else: does Anna love Ben, is Anna loved by Ben."""
+    turned = set(asked["turned"]) ^ set(stored["turned"])
+    if turned and not turned.isdisjoint(asked["words"]) and not _same_parts(asked, stored):
+        return Unsure("who does it") if not turned.isdisjoint(stored["words"]) else None
+    return None
 
 
 def small_words(asked: Facts, stored: Facts) -> Verdict | None:
@@ -209,8 +226,11 @@ def contrasting_words(asked: Facts, stored: Facts) -> Verdict | None:
     one, other = _left_over(asked, stored)
     if len(one) * len(other) > _MOST_COMPARED:
         return Unsure("too many other words")
+    compared = "@than" in asked["words"] and "@than" in stored["words"] and _same_parts(asked, stored)
     for gone in one:
         for new in other:
+            if compared and tables.TURNS.get(gone) == tables.TURNS.get(new, ""):  # both ends are exchanged, too
+                continue
             kind = contrast(gone, new)
             if kind is not None:
                 reason = f"{kind} {gone} / {new}"
@@ -482,8 +502,14 @@ def parts_in_any_order(asked: Facts, stored: Facts) -> Verdict | None:
 
 def parts_in_order(asked: Facts, stored: Facts) -> Verdict | None:
     """The same segments one after the other; within one, what "and" joins is a set."""
-    same = [sorted(segment) for segment in asked["segments"]] == [sorted(segment) for segment in stored["segments"]]
-    return None if same else _objection(asked, stored)
+    return None if _same_parts(asked, stored) else _objection(asked, stored)
+
+
+def _same_parts(asked: Facts, stored: Facts) -> bool:
+    one, other = asked["segments"], stored["segments"]
+    return len(one) == len(other) and all(
+        sorted(segment) == sorted(met) for segment, met in zip(one, other, strict=True)
+    )
 
 
 IMAGES = frozenset(("images",))
@@ -500,12 +526,14 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (BOTH, verbatim),
     (CHAT, code_marks),
     (BOTH, numbers),
-    (BOTH, negation),
+    (IMAGES, negation),
+    (CHAT, as_many_negations),
     (BOTH, cased_words),
     (CHAT, question_mark),
     (BOTH, equal_after_normalising),
     (BOTH, colours),
     (CHAT, who_does_it),
+    (CHAT, turned_passive),
     (CHAT, small_words),
     (CHAT, tense),
     (CHAT, voice),

@@ -15,6 +15,12 @@ from cache_service.verification import tables
 # Where none of these is said there is nothing to do.
 _ONE = frozenset(("single", "one", "#1"))
 _SAYS_AFTER = frozenset(("~be", "@madeof"))
+_ASKING_FOR_A_REASON = frozenset(("why", "when", "where", "how"))
+_ASKING_FOR_ONE = frozenset(("who", "what", "which"))
+_ARTICLES = frozenset(("~a", "~the", "~their"))
+_ASKING_FOR_AN_AGENT = frozenset(("whom", "which", "what"))
+_MAY = frozenset(("can", "could", "should", "may", "will", "would", "must"))
+_MUCH = frozenset(("more", "less", "fewer"))
 _TURNING = frozenset((*tables.INVERSES, *tables.INVERSES.values(), *tables.SYMMETRIC))
 
 
@@ -37,10 +43,10 @@ def structure(words: Sequence[str], *, first: bool, postures_out: bool) -> Segme
     first: the segment opens the prompt ("draw a …"). postures_out: "sitting" before a place may be left unsaid.
     """
     segment = Segment()
-    said = _attributes_first(_count_of_one(list(words)))
+    said = _attributes_first(_count_of_one(_place_last(list(words))))
     if first and said and said[0] in tables.IMPERATIVES and len(said) > 1 and said[1][0] != "@":
         said = said[2:] if said[1] == "me" else said[1:]
-    said = _colours_joined(said)
+    said = _colours_joined(_given_to(said))
     said = _without_medium(said, segment)
     said = _active(said, segment)
     segment.parts.extend(_parts([word for word in said if not word.startswith("~")], segment, postures_out))
@@ -65,6 +71,39 @@ def bindings(words: Sequence[str], wanted: frozenset[str] | None) -> list[list[s
             found.extend([attribute, word] for attribute in pending)
             pending = []
     return found + [[attribute, ""] for attribute in pending]
+
+
+def _place_last(words: list[str]) -> list[str]:
+    """What opens with a place, turned: "on a couch is a dog" → a dog is on a couch."""
+    if not words or words[0][0] != "@" or words.count("~be") != 1:
+        return words
+    be = words.index("~be")
+    place, thing = words[:be], words[be + 1 :]
+    if (
+        len(place) < 2
+        or not thing
+        or any(word[0] in "@&" or word in tables.QUESTION_WORDS for word in (*place[1:], *thing))
+    ):
+        return words
+    return [*thing, *place]
+
+
+def _given_to(words: list[str]) -> list[str]:
+    """Two objects as one and a "to": "give the lady a cake" → give a cake to the lady."""
+    at = next((at for at, word in enumerate(words) if word in tables.DATIVE), len(words))
+    first = _noun_group(words, at + 1)
+    second = _noun_group(words, first)
+    if first <= at + 1 or second <= first + 1 or words[first] not in _ARTICLES or second < len(words):
+        return words
+    return [*words[: at + 1], *words[first:second], "@to", *words[at + 1 : first]]
+
+
+def _noun_group(words: list[str], start: int) -> int:
+    """Where a group of an article, or none, and words ends."""
+    end = start + 1 if start < len(words) and words[start] in _ARTICLES else start
+    while end < len(words) and words[end][0].isalpha():
+        end += 1
+    return end
 
 
 def _count_of_one(words: list[str]) -> list[str]:
@@ -129,6 +168,8 @@ def _active(words: list[str], segment: Segment) -> list[str]:
         return words
     by = [i for i, word in enumerate(words) if word == "@by"]
     be = [i for i, word in enumerate(words) if word == "~be"]
+    if (asked := _asked_actively(words, by, be, segment)) is not None:
+        return asked
     if (
         len(by) != 1
         or not be
@@ -142,6 +183,33 @@ def _active(words: list[str], segment: Segment) -> list[str]:
         return words
     segment.turned.append(words[verb])
     return [*agent, words[verb], *patient, *where]
+
+
+def _asked_actively(words: list[str], by: list[int], be: list[int], segment: Segment) -> list[str] | None:
+    """A question's passive turned, None if it is none: "why was Troy sacked by the Greeks" → why do the Greeks sack Troy.
+
+    "Which animals are owls eaten by" → which animals eat owls.
+    """
+    if len(by) == len(be) == 1 and by[0] == 0 and words[1] in _ASKING_FOR_AN_AGENT:  # "by whom was Troy sacked"
+        words = [*("who" if word == "whom" else word for word in words[1:]), "@by"]
+        by, be = [len(words) - 1], [be[0] - 1]
+    if len(by) != 1 or len(be) != 1 or words[by[0] - 1][0] in "@&~#=":
+        return None
+    opens, verb = be[0], by[0] - 1
+    if opens > 1 and verb == opens + 1 and words[0] in _MAY:  # "can humans be infected by dogs"
+        words = [words[0], "~be", *words[1:opens], *words[verb:]]
+        opens = 1
+    asking, patient, agent = words[:opens], words[opens + 1 : verb], words[by[0] + 1 :]
+    if not patient or any(word[0] in "@&" for word in (*asking, *patient, *agent)):
+        return None
+    if agent and (opens == 0 or (opens == 1 and words[0] in _MAY | _ASKING_FOR_A_REASON)):
+        turned = [*asking, "~do", *agent, words[verb], *patient]
+    elif not agent and opens > 0 and words[0] in _ASKING_FOR_ONE:
+        turned = [*asking, words[verb], *patient]
+    else:
+        return None
+    segment.turned.append(words[verb])
+    return turned
 
 
 def _colours_joined(words: list[str]) -> list[str]:
@@ -241,13 +309,33 @@ def _chain(words: list[str], segment: Segment, postures_out: bool) -> list[str]:
         if word[0] == "@" and word != "@of":
             if postures_out and len(run) > 1 and run[-1] in tables.POSTURES:
                 segment.postures.append(run.pop())
-            if word == "@than" and len(run) > 1 and run[-1] in tables.COMPARATIVES:
-                word = f"@{run.pop()}-than"
+            if word == "@than":
+                word = _compared(run)
             chain += [_run(run), word]
             run = []
         else:
             run.append(word)
-    return [*chain, _run(run)]
+    chain.append(_run(run))
+    for at in range(1, len(chain) - 2, 2):  # "to Rome from Oslo" is from Oslo to Rome
+        if chain[at] == "@to" and chain[at + 2] == "@from":
+            chain[at : at + 4] = ["@from", chain[at + 3], "@to", chain[at + 1]]
+    return chain
+
+
+def _compared(run: list[str]) -> str:
+    """The relation that a run says before "than"; its words are taken from the run: "tea more bitter" → tea, @more bitter-than."""
+    if len(run) > 1 and run[-1] in tables.COMPARATIVES:
+        return f"@{run.pop()}-than"
+    if len(run) > 1 and run[-2] in _MUCH:  # "more sand" is left with what there is more of
+        what, much = run.pop(), run.pop()
+        if not run:
+            run.append(what)
+            what = ""
+    elif len(run) > 2 and run[-1] in _MUCH:  # "cats sleep more"
+        much, what = run.pop(), run.pop()
+    else:
+        return "@than"
+    return f"@{'more' if much == 'more' else 'less'} {what}-than"
 
 
 def _run(words: list[str]) -> str:
@@ -290,6 +378,11 @@ def _turned(left: str, relation: str, right: str) -> tuple[str, str, str]:
         left, relation, right = right, tables.INVERSES[relation], left
     elif relation.endswith("-than"):
         comparative = relation[1:].removesuffix("-than")
+        much, _, what = comparative.partition(" ")
+        if much == "more":
+            return left, relation, right
+        if much == "less":
+            return right, f"@more {what}-than", left
         relation = f"@{tables.COMPARATIVES[comparative]}-than"
         if comparative not in tables.SAME_WAY:
             left, right = right, left

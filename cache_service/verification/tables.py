@@ -62,7 +62,7 @@ RELATIONS = pairs(
 )
 # Of these it matters which thing stands behind them, also where all words are the same.
 DIRECTED = words(
-    "@before @after @than @as @from @by @on @under @above @below @behind @front @left @right @over @inside @into @to @toward @of @in "
+    "@before @after @than @as @from @by @on @under @above @below @behind @front @left @right @north @east @south @west @over @inside @into @to @toward @of @in "
     "@between"
 )
 # One of a line for another, or a lone one more, and nothing else changed: another question.
@@ -99,8 +99,11 @@ SMALL = QUESTION_WORDS | words(
 FOCUS = words("only just even almost nearly barely except mostly partly half")
 UNITS = words("% $ € km kg cm mm lb oz mph inr usd")
 # "A left of B" is "B right of A": one of each pair is rewritten to the other, ends exchanged.
-INVERSES = pairs("@right=@left @below=@above @under=@on @behind=@front @after=@before")
+INVERSES = pairs("@south=@north @west=@east @right=@left @below=@above @under=@on @behind=@front @after=@before")
 SYMMETRIC = words("@next @near @beside @far")
+MONTHS = words("january february march april may june july august september october november december")
+# They give something to somebody, or somebody something.
+DATIVE = words("give serve show hand send tell teach read lend sell bring offer pay owe pass throw")
 # "X with a hat and a scarf": both belong to the same thing, in any order.
 GATHERING = words("@with @by @between @among @style @featuring")
 
@@ -108,6 +111,8 @@ GATHERING = words("@with @by @between @among @style @featuring")
 PHRASES = pairs(
     "on_top_of=@on on_the_top_of=@on in_front_of=@front in_the_front_of=@front in_back_of=@behind hidden_behind=@behind "
     "hidden_by=@behind on_the_bottom_of=@under at_the_bottom_of=@under on_bottom_of=@under "
+    "to_the_north_of=@north north_of=@north to_the_south_of=@south south_of=@south to_the_east_of=@east east_of=@east "
+    "to_the_west_of=@west west_of=@west ahead_of=@front "
     "to_the_left_of=@left on_the_left_of=@left left_of=@left on_the_left_side_of=@left to_the_left_side_of=@left "
     "to_the_right_of=@right on_the_right_of=@right right_of=@right on_the_right_side_of=@right to_the_right_side_of=@right "
     "next_to=@next on_side_of=@next on_the_side_of=@next at_the_side_of=@next by_the_side_of=@next adjacent_to=@next "
@@ -134,6 +139,7 @@ PHRASES = pairs(
     "surf_board=surfboard sun_glasses=sunglasses  "
     "down_load=download up_load=upload smart_phone=smartphone smart_phones=smartphone tooth_brush=toothbrush bath_room=bathroom "
     "bed_room=bedroom air_plane=airplane motor_cycle=motorcycle motor_bike=motorcycle "
+    "no_more_than=atmost at_most=atmost at_least=atleast no_less_than=atleast no_fewer_than=atleast "
     "take_place=happen takes_place=happen took_place=happen"
 )
 PHRASE_STARTS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {}
@@ -164,6 +170,9 @@ SPELLINGS = pairs(
     "labour=labor harbour=harbor armour=armor armoured=armored vapour=vapor rumour=rumor grey=gray greyish=grayish centre=center "
     "centres=centers theatre=theater metre=meter metres=meters litre=liter litres=liters fibre=fiber organise=organize "
     "organised=organized organisation=organization realise=realize recognise=recognize analyse=analyze apologise=apologize "
+    "summarise=summarize summarised=summarized summarising=summarizing memorise=memorize categorise=categorize emphasise=emphasize "
+    "prioritise=prioritize criticise=criticize specialise=specialize utilise=utilize generalise=generalize standardise=standardize "
+    "modernise=modernize colonise=colonize colonised=colonized civilisation=civilization specialised=specialized "
     "stylised=stylized optimise=optimize optimised=optimized customise=customize visualise=visualize minimise=minimize "
     "aluminium=aluminum tyre=tire tyres=tires pyjamas=pajamas jewellery=jewelry catalogue=catalog programme=program "
     "plough=plow moustache=mustache doughnut=donut doughnuts=donuts cosy=cozy travelling=traveling travelled=traveled "
@@ -213,7 +222,8 @@ TENS = pairs("twenty=20 thirty=30 forty=40 fifty=50 sixty=60 seventy=70 eighty=8
 POWERS = pairs("hundred=100 thousand=1000 million=1000000 billion=1000000000 dozen=12")
 ORDINALS = pairs(
     "first=1st second=2nd third=3rd fourth=4th fifth=5th sixth=6th seventh=7th eighth=8th ninth=9th tenth=10th "
-    "eleventh=11th twelfth=12th thirteenth=13th fourteenth=14th fifteenth=15th twentieth=20th"
+    "eleventh=11th twelfth=12th thirteenth=13th fourteenth=14th fifteenth=15th sixteenth=16th seventeenth=17th "
+    "eighteenth=18th nineteenth=19th twentieth=20th thirtieth=30th"
 )
 MEASURES = pairs(
     "kilometer=km kilometers=km kms=km meter=m meters=m centimeter=cm centimeters=cm millimeter=mm millimeters=mm "
@@ -250,9 +260,10 @@ SIZES = words("big small huge tall short long wide narrow thick thin giant minia
 COMPARATIVES = pairs(
     "shorter=taller smaller=bigger larger=bigger younger=older lighter=heavier slower=faster lower=higher thinner=thicker "
     "narrower=wider colder=hotter weaker=stronger cheaper=costlier taller=taller bigger=bigger older=older heavier=heavier "
-    "faster=faster higher=higher thicker=thicker wider=wider hotter=hotter stronger=stronger costlier=costlier"
+    "faster=faster higher=higher thicker=thicker wider=wider hotter=hotter stronger=stronger costlier=costlier worse=better better=better"
 )
-SAME_WAY = words("taller bigger larger older heavier faster higher thicker wider hotter stronger costlier")
+SAME_WAY = words("better taller bigger larger older heavier faster higher thicker wider hotter stronger costlier")
+TURNS = COMPARATIVES | pairs("more=more less=more fewer=more")
 SHAPES = words(
     "round square circular triangular rectangular oval cubic spherical cylindrical conical pyramidal pentagonal hexagonal "
     "octagonal oblong teardrop diamond flat curved pointed heart-shaped star-shaped"

@@ -26,6 +26,35 @@ _MIXED = re.compile(r"(\d+(?:[.,]\d+)*)([a-z]+)")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _CONTRACTION = re.compile(r"(?:n't|'(?:s|re|m|ve|ll|d|t))$")
 _NO_NOUNS = tables.ATTRIBUTES | tables.MEDIA | frozenset(("movie", "color", "start", "quick", "quickly"))
+_DAY = 3  # characters of "#31"
+_LONGEST_OWNER = 4  # words: "the old king's horse"
+_ORDERS = tables.IMPERATIVES | tables.words(
+    "summarize summarise write explain list give translate describe tell compare analyze review"
+)
+_TAKING = frozenset(("wear", "hold", "carry", "ride"))
+_NO_OWNERS = (
+    tables.QUESTION_WORDS
+    | tables.PRONOUNS
+    | frozenset(("that", "this", "there", "here", "let", "one", "everything", "nothing"))
+)
+_SAID_OF = frozenset(
+    (
+        "asleep",
+        "awake",
+        "alone",
+        "alive",
+        "dead",
+        "wrong",
+        "new",
+        "up",
+        "next",
+        "better",
+        "worse",
+        "happening",
+        "ok",
+        "like",
+    )
+)
 _NO_NAMES = frozenset(("I", "A", "OK"))
 _VOWELS = "aeiouy"
 _LEAST_THOUSANDS = 20
@@ -142,12 +171,55 @@ def canonical(segment: Sequence[Surface], *, keep_names: bool, apart: Set[str]) 
             done.append(word)
         elif word in tables.RELATIVES and done and done[-1][0] not in "~@&":
             done.append("~that")
+        elif word == "'s" and at - len(done) <= (owner := _owner(segment, at)) < at:
+            at = _genitive(segment, at, owner, done, keep_names=keep_names)
+            continue
         elif keep_names and at > 0 and segment[at].name:
             done.append(_proper(segment[at]))
+        elif word[0] == "#" and done and done[-1] in tables.MONTHS and word[1:].isdigit() and len(word) <= _DAY:
+            done.insert(-1, word)  # "May 30" as "30 May"
         else:
             done.append(segment[at].canonical)
         at += 1
     return done
+
+
+def _owner(segment: Sequence[Surface], at: int) -> int:
+    """Where the owner begins that "'s" at `at` names: "the old king's horse"; `at` where it says "is", or it can't be told."""
+    if at == 0 or segment[at - 1].word in _NO_OWNERS or _owned(segment, at) == at + 1:
+        return at
+    start = at
+    while start > 0 and segment[start - 1].is_content and segment[start - 1].base not in _TAKING:
+        start -= 1
+    if start == 0 and segment[0].word in _ORDERS:
+        start = 1
+    return start if at - start <= _LONGEST_OWNER else at
+
+
+def _owned(segment: Sequence[Surface], at: int) -> int:
+    """Where ends what is owned, behind "'s": "red hat"; at its beginning if it is nothing, as in "the king's dead"."""
+    end = at + 1
+    while end < len(segment) and segment[end].word in tables.ATTRIBUTES:
+        end += 1
+    start = end
+    while (
+        end < len(segment)
+        and segment[end].is_content
+        and segment[end].may_be_noun
+        and segment[end].word not in _SAID_OF
+    ):
+        end += 1
+    return end if end > start else at + 1
+
+
+def _genitive(segment: Sequence[Surface], at: int, owner: int, done: list[str], *, keep_names: bool) -> int:
+    """Turns it: "Hamlet's plot" → plot of Hamlet. Gives where the rest begins."""
+    of = ["@of", *done[owner - at :]]
+    del done[owner - at :]
+    end = _owned(segment, at)
+    done += [_proper(said) if keep_names and said.name else said.canonical for said in segment[at + 1 : end]]
+    done += of
+    return end
 
 
 def in_two_forms(said: Sequence[Surface]) -> set[str]:
