@@ -271,7 +271,7 @@ def _as_it_is(token: Token) -> str:
 def _case_means_something(spoken: list[list[Surface]]) -> bool:
     """False where most words are capitalised, as in a title."""
     inner = [said.name for segment in spoken for said in segment[1:] if said.word[0].isalpha()]
-    return sum(inner) * 3 <= len(inner) * 2
+    return sum(inner) * 2 <= len(inner)
 
 
 def _is_no_part(segment: list[Surface], facts: Facts) -> bool:

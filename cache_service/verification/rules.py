@@ -22,7 +22,7 @@ from cache_service.verification.places import another_place
 from cache_service.verification.scan import keeps_accents
 from cache_service.verification.words import stem
 
-VERSION = "rules-10"
+VERSION = "rules-11"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 
@@ -350,7 +350,8 @@ def another_action(asked: Facts, stored: Facts) -> Verdict | None:
 def who_does_it(asked: Facts, stored: Facts) -> Verdict | None:
     """What bees eat is not what eats bees."""
     sides = [facts["plain"].split(" ")[:2] for facts in (asked, stored)]
-    if all(side[0] in _ASKING_FOR_ONE for side in sides) and sorted(asked["words"]) == sorted(stored["words"]):
+    one, other = (sorted("who" if word == "whom" else word for word in facts["words"]) for facts in (asked, stored))
+    if all(side[0] in _ASKING_FOR_ONE for side in sides) and one == other:
         helped = [len(side) > 1 and side[1] in tables.DO for side in sides]
         if helped[0] != helped[1]:
             return Unsure("who does it")
@@ -395,7 +396,10 @@ def another_number(asked: Facts, stored: Facts) -> Verdict | None:
         return None
     counted = {thing for facts in (asked, stored) for _, thing in facts["counts"]}  # "three zebra" are zebras
     for word in changed:
-        if word not in tables.RESTING and word not in counted and word != "lot":
+        both = word in tables.DONE and not tables.COLLECTIVE.isdisjoint(
+            asked["words"]
+        )  # "a couple walks", "a couple walk"
+        if word not in tables.RESTING and word not in counted and word != "lot" and not both:
             return Different(f"number of {word}")
     return None
 

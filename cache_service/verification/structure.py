@@ -20,6 +20,7 @@ _ASKING_FOR_ONE = frozenset(("who", "what", "which"))
 _ARTICLES = frozenset(("~a", "~the", "~their"))
 _ASKING_FOR_AN_AGENT = frozenset(("whom", "which", "what"))
 _MAY = frozenset(("can", "could", "should", "may", "will", "would", "must"))
+_ALONG = frozenset(("@through", "@along", "@across"))  # what is done, whoever does it
 _MUCH = frozenset(("more", "less", "fewer"))
 _TURNING = frozenset((*tables.INVERSES, *tables.INVERSES.values(), *tables.SYMMETRIC))
 
@@ -179,6 +180,8 @@ def _active(words: list[str], segment: Segment) -> list[str]:
         return words
     verb = be[-1] + 1
     agent, patient, where = words[by[0] + 1 :], words[: be[0]], words[verb + 1 : by[0]]
+    way = next((at for at, word in enumerate(agent) if word in _ALONG), len(agent))
+    agent, where = agent[:way], where + agent[way:]
     if not agent or not patient or not words[verb][0].isalpha() or (where and where[0][0] != "@"):
         return words
     segment.turned.append(words[verb])

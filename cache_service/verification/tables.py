@@ -275,6 +275,10 @@ TEXTURES = words(
 AGES = words("old young new ancient modern elderly")
 MOODS = words("beautiful cute ugly happy sad angry scary bitter sweet savory hot cold warm cool empty full open closed")
 ATTRIBUTES = COLOURS | MATERIALS | SIZES | SHAPES | TEXTURES | AGES | MOODS
+COLLECTIVE = words("couple group herd crowd pair team family flock bunch band crew")
+DONE = words(
+    "walk run play ride look eat stand jump swim fly climb talk work dance wait watch move race climb ski surf skate drive hike cross"
+)
 # Before these "single" is no count of one.
 NOT_COUNTED = words(
     "bed mother father mom dad parent malt man woman men women room user use file life cell player person people origin"
