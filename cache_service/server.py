@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import logging
 import resource
 import signal
@@ -22,6 +21,7 @@ from types import FrameType
 import uvicorn
 
 from cache_service.bootstrap import open_service
+from cache_service.bootstrap.settling import settle
 from cache_service.config import Settings
 from cache_service.errors import ConfigurationError
 from cache_service.instrumentation import logs
@@ -83,12 +83,6 @@ async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> i
         finally:
             watch.cancel()
         return EXIT_STORAGE_FAILED if service.not_ready() else 0
-
-
-def settle() -> None:
-    """Takes what was loaded at the start out of the collector's way: it is there to stay, and looking at it holds up the loop."""
-    gc.collect()
-    gc.freeze()
 
 
 class _Server(uvicorn.Server):

@@ -11,6 +11,7 @@ import httpx
 from pydantic import SecretStr
 
 from cache_service.bootstrap.service import open_service
+from cache_service.bootstrap.settling import settle
 from cache_service.config import Settings
 from cache_service.data_dir import DataDirectory
 from cache_service.errors import ConfigurationError
@@ -49,6 +50,7 @@ async def client(
     # a command goes on with its own work alone: what a batch left is for the next server
     async with open_service(settings, resume_batches=False) as service:
         transport = httpx.ASGITransport(create_app(service))
+        settle()
         headers = _headers(settings, service.admin_token if admin else key, _HERE)
         async with httpx.AsyncClient(base_url=_HERE, headers=headers, transport=transport, **_PATIENT) as local:
             yield local
