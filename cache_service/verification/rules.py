@@ -22,7 +22,7 @@ from cache_service.verification.places import another_place
 from cache_service.verification.scan import keeps_accents
 from cache_service.verification.words import stem
 
-VERSION = "rules-11"
+VERSION = "rules-12"
 
 Rule: TypeAlias = Callable[[Facts, Facts], Verdict | None]
 

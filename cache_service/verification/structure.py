@@ -21,6 +21,7 @@ _ARTICLES = frozenset(("~a", "~the", "~their"))
 _ASKING_FOR_AN_AGENT = frozenset(("whom", "which", "what"))
 _MAY = frozenset(("can", "could", "should", "may", "will", "would", "must"))
 _ALONG = frozenset(("@through", "@along", "@across"))  # what is done, whoever does it
+_LEAST_ASKED = 4  # words: "with whom does Ann dance"
 _MUCH = frozenset(("more", "less", "fewer"))
 _TURNING = frozenset((*tables.INVERSES, *tables.INVERSES.values(), *tables.SYMMETRIC))
 
@@ -44,13 +45,14 @@ def structure(words: Sequence[str], *, first: bool, postures_out: bool) -> Segme
     first: the segment opens the prompt ("draw a …"). postures_out: "sitting" before a place may be left unsaid.
     """
     segment = Segment()
-    said = _attributes_first(_count_of_one(_place_last(list(words))))
+    said = _attributes_first(_count_of_one(_relation_last(_place_last(list(words)))))
     if first and said and said[0] in tables.IMPERATIVES and len(said) > 1 and said[1][0] != "@":
         said = said[2:] if said[1] == "me" else said[1:]
     said = _colours_joined(_given_to(said))
     said = _without_medium(said, segment)
-    said = _active(said, segment)
-    segment.parts.extend(_parts([word for word in said if not word.startswith("~")], segment, postures_out))
+    for scene in _scenes(said):
+        active = _active(_from_to(scene), segment)
+        segment.parts.extend(_parts([word for word in active if not word.startswith("~")], segment, postures_out))
     return segment
 
 
@@ -87,6 +89,34 @@ def _place_last(words: list[str]) -> list[str]:
     ):
         return words
     return [*thing, *place]
+
+
+def _scenes(words: list[str]) -> list[list[str]]:
+    """Both things that go on at once, each with its own subject: "a boy reads while a girl writes" in either order."""
+    if words.count("while") != 1:
+        return [words]
+    at = words.index("while")
+    one, other = words[:at], words[at + 1 :]
+    begin = all(scene and (scene[0] in _ARTICLES or scene[0][0] == "#") for scene in (one, other))
+    return [one, other] if begin else [words]
+
+
+def _from_to(words: list[str]) -> list[str]:
+    """Between two numbers is from one to the other."""
+    if "@between" not in words:
+        return words
+    at = words.index("@between")
+    joint = next((joint for joint in (at + 2, at + 3) if words[joint : joint + 1] == ["&and"]), 0)
+    if not joint or words[at + 1][0] != "#" or words[joint + 1 : joint + 2] == [] or words[joint + 1][0] != "#":
+        return words
+    return [*words[:at], "@from", *words[at + 1 : joint], "@to", *words[joint + 1 :]]
+
+
+def _relation_last(words: list[str]) -> list[str]:
+    """A question that opens with a relation, turned: "for whom does Ann work" → who does Ann work for."""
+    if len(words) < _LEAST_ASKED or words[0][0] != "@" or words[1] not in _ASKING_FOR_AN_AGENT or words[0] == "@by":
+        return words
+    return ["who" if word == "whom" else word for word in words[1:]] + words[:1]
 
 
 def _given_to(words: list[str]) -> list[str]:

@@ -218,6 +218,8 @@ def _genitive(segment: Sequence[Surface], at: int, owner: int, done: list[str], 
     del done[owner - at :]
     end = _owned(segment, at)
     done += [_proper(said) if keep_names and said.name else said.canonical for said in segment[at + 1 : end]]
+    if done[-2:] == ["@in", "style"]:  # "in Van Gogh's style"
+        done[-2:], of[0] = [], "@style"
     done += of
     return end
 
