@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvloop
 from PIL import Image
 
 from cache_service.budget import Budgets, Limits
@@ -375,4 +376,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())  # as the server

@@ -2,7 +2,8 @@
 
 What it may cost is held before, and what it did cost is filed with it (`jobs/ledger`).
 The order is what keeps a paid picture: spool (before the request leaves) → upstream → spool → blobs → one SQL transaction →
-index → answered → spool discarded. Whatever fails on the way to the store, the client still gets the answer.
+index → answered → spool discarded. A picture's file is written as soon as its bytes are known, and named once it is found whole. Whatever
+fails on the way to the store, the client still gets the answer.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from cache_service.instrumentation.events import Hook, NotStored, Recovered, Ste
 from cache_service.jobs.follow import Follower
 from cache_service.jobs.ledger import Bill, Ledger
 from cache_service.lifetime import Lifetimes
-from cache_service.operations.base import Answer, Asked, Incomplete, Made, Operation
+from cache_service.operations.base import Answer, Asked, Incomplete, Made, Operation, unseen
 from cache_service.providers import Provider
 from cache_service.question import is_large
 from cache_service.single_flight import Generation
 from cache_service.spooling import Spooling
-from cache_service.store.base import BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool
+from cache_service.store.base import Ahead, BlobStore, EntryStore, OnConflict, RefusedByPurge, Spool
 from cache_service.store.entry import Entry, NewEntry, Output, Payment, SpoolHeader, StoredVector
 from cache_service.upstream.base import Call, Urgency
 
@@ -201,16 +202,17 @@ class Generator:
         except BudgetExceeded as error:
             return Broke(error)
         try:
-            return await self._generate(job, generation, draft, bill, may_store=may_store)
+            async with self._blobs.ahead() as ahead:
+                return await self._generate(job, generation, draft, bill, ahead if may_store else None)
         finally:
             self._ledger.close(bill)
 
     async def _generate(
-        self, job: Job, generation: Generation[Outcome], draft: NewEntry, bill: Bill, *, may_store: bool
+        self, job: Job, generation: Generation[Outcome], draft: NewEntry, bill: Bill, ahead: Ahead | None
     ) -> Outcome:
-        """Step 7, and 8 where there is a complete answer."""
+        """Step 7, and 8 where there is a complete answer. ahead: None where nothing is to be stored."""
         spooling = Spooling(self._spool, draft.operation, self._hook)
-        if may_store:
+        if ahead is not None:
             known = draft_to_json(draft) | {"on_conflict": job.on_conflict}
             await spooling.open(SpoolHeader(bill.id, draft.began, self._now(), known))
         try:
@@ -221,7 +223,7 @@ class Generator:
             await spooling.discard()
             return Broke(error)
         await self._ledger.lost(bill, received.maybe_paid)
-        answer = await self._read(job.operation, received.status, received.raw)
+        answer = await self._read(job.operation, received.status, received.raw, ahead)
         await spooling.written()  # before anything is done with it
         if isinstance(answer, Incomplete):
             charge = self._ledger.payment(bill, "not-stored" if received.usage else "maybe-paid", received.usage)
@@ -231,7 +233,7 @@ class Generator:
             return NotUnderstood(received.status, received.raw, received.headers, answer.reason, received.request_id)
         draft = replace(draft, tags=frozenset(generation.tags))
         with self._timed(generation, "store"):
-            produced = await self._keep(job, draft, answer, received, bill, spooling, may_store=may_store)
+            produced = await self._keep(job, draft, answer, received, bill, spooling, ahead)
         if produced.why_not != _FAILED:
             generation.afterwards.append(spooling.discard)
         return produced
@@ -346,12 +348,14 @@ class Generator:
                 reply.status, generation.body, reply.headers, reply.request_id, reply.usage(), reply.maybe_paid
             )
 
-    async def _read(self, operation: Operation, status: int, raw: bytes) -> Answer | Incomplete:
+    async def _read(
+        self, operation: Operation, status: int, raw: bytes, ahead: Ahead | None = None
+    ) -> Answer | Incomplete:
         if status != 200:
             return Incomplete(f"status {status}")
         if len(raw) <= _SHORT:
             return operation.read(raw)
-        return await asyncio.to_thread(operation.read, raw)
+        return await asyncio.to_thread(partial(operation.read, raw, seen=unseen if ahead is None else ahead.begin))
 
     async def _keep(
         self,
@@ -361,17 +365,16 @@ class Generator:
         received: Received,
         bill: Bill,
         spooling: Spooling,
-        *,
-        may_store: bool,
+        ahead: Ahead | None,
     ) -> Produced:
         """Step 8; what it can't store is answered all the same, and paid all the same."""
         outputs, pictures = to_outputs(answer, received.request_id, self._usd(bill, answer))
         payment = self._ledger.payment(bill, "paid", answer.total_usage, answer.made)
         new, on_conflict = self._filed(job.operation, job.asked, answer, draft, outputs, job.on_conflict)
-        entry, why_not = None, "" if may_store else "no-store"
-        if may_store:
+        entry, why_not = None, "no-store" if ahead is None else ""
+        if ahead is not None:
             try:
-                stored = await self._file(new, pictures, on_conflict, payment)
+                stored = await self._file(new, pictures, on_conflict, payment, ahead)
                 if isinstance(stored, str):
                     why_not = stored
                 else:
@@ -432,13 +435,18 @@ class Generator:
         return filed, "append" if operation.accumulates else "keep"
 
     async def _file(
-        self, new: NewEntry, pictures: Mapping[str, bytes], on_conflict: OnConflict, payment: Payment
+        self,
+        new: NewEntry,
+        pictures: Mapping[str, bytes],
+        on_conflict: OnConflict,
+        payment: Payment,
+        ahead: Ahead | None = None,
     ) -> Entry | str:
         """Room, blobs, the transaction, then the index; or the word why it isn't stored. Raises StoreError."""
         async with self._room(new.namespace, sum(map(len, pictures.values()))) as fits:
             if not fits:
                 return "too large"
-            async with self._blobs.writing(list(pictures.values()), digests=list(pictures)):
+            async with self._blobs.writing(list(pictures.values()), digests=list(pictures), ahead=ahead):
                 stored = await self._store.put(new, on_conflict, payment=payment)
         if not isinstance(stored, RefusedByPurge) and stored.orphaned_blobs:
             await self._blobs.collect(stored.orphaned_blobs, unreferenced=self._store.unreferenced)

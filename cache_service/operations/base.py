@@ -8,9 +8,9 @@ Raised: `InvalidRequest` by `parse`, nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from cache_service.store.entry import Output
 from cache_service.upstream.base import Cost
@@ -74,6 +74,13 @@ class Incomplete:
     reason: str
 
 
+Seen: TypeAlias = Callable[[bytes], None]
+
+
+def unseen(_picture: bytes) -> None:
+    """Nobody is told."""
+
+
 class Operation(Protocol):
     """One kind of generation."""
 
@@ -95,8 +102,8 @@ class Operation(Protocol):
     def forward(self, asked: Asked, *, prompt: str, n: int) -> dict[str, Any]:
         """The body to send: as asked, with that prompt and that many outputs."""
 
-    def read(self, body: bytes) -> Answer | Incomplete:
-        """What a 200's body holds; pictures are decoded whole."""
+    def read(self, body: bytes, *, seen: Seen = unseen) -> Answer | Incomplete:
+        """What a 200's body holds; pictures are decoded whole. seen: told of each picture's bytes, before they are looked at."""
 
     def render(self, envelope: Mapping[str, Any], outputs: Sequence[Output], pictures: Sequence[bytes | None]) -> bytes:
         """The answer again, as the upstream would send it: usage summed over the outputs, the oldest `created` replayed."""

@@ -13,7 +13,7 @@ import orjson
 
 from cache_service.errors import InvalidRequest
 from cache_service.operations import usage as usages
-from cache_service.operations.base import Answer, Asked, Incomplete, Made
+from cache_service.operations.base import Answer, Asked, Incomplete, Made, Seen, unseen
 from cache_service.operations.parameters import (
     ARRAY,
     BOOLEAN,
@@ -138,7 +138,7 @@ class Chat:
         """The body as asked: an entry of chat has one output, so neither prompt nor n ever differ."""
         return dict(asked.body)
 
-    def read(self, body: bytes) -> Answer | Incomplete:
+    def read(self, body: bytes, *, seen: Seen = unseen) -> Answer | Incomplete:
         """What a 200's body holds: complete if every choice has finished and says something."""
         try:
             answer = orjson.loads(body)

@@ -18,7 +18,7 @@ from cache_service.errors import InvalidRequest
 from cache_service.operations import picture_json
 from cache_service.operations import pictures as picture_bytes
 from cache_service.operations import usage as usages
-from cache_service.operations.base import Answer, Asked, Incomplete, Made
+from cache_service.operations.base import Answer, Asked, Incomplete, Made, Seen, unseen
 from cache_service.operations.parameters import (
     BOOLEAN,
     INTEGER,
@@ -119,7 +119,7 @@ class Images:
             body["n"] = n
         return body
 
-    def read(self, body: bytes) -> Answer | Incomplete:
+    def read(self, body: bytes, *, seen: Seen = unseen) -> Answer | Incomplete:
         """What a 200's body holds: complete if every picture decodes whole."""
         try:
             answer = picture_json.loads(body)
@@ -138,7 +138,7 @@ class Images:
         shares = usages.share(usage, len(data)) if usage else [None] * len(data)
         outputs = []
         for item, one_share in zip(data, shares, strict=True):
-            made = _read_item(item, created, one_share)
+            made = _read_item(item, created, one_share, seen)
             if isinstance(made, Incomplete):
                 return made
             outputs.append(made)
@@ -191,7 +191,7 @@ class Images:
         return Cost(requests=1, images=n, tokens=n * tokens + len(asked.prompt) // 4 + 1)
 
 
-def _read_item(item: Any, created: int, usage: Mapping[str, Any] | None) -> Made | Incomplete:
+def _read_item(item: Any, created: int, usage: Mapping[str, Any] | None, seen: Seen) -> Made | Incomplete:
     if not isinstance(item, dict) or not isinstance(item.get("b64_json"), str | memoryview):
         return Incomplete("a picture without b64_json")
     try:
@@ -201,6 +201,7 @@ def _read_item(item: Any, created: int, usage: Mapping[str, Any] | None) -> Made
     kind = picture_bytes.media_type(picture)
     if kind is None:
         return Incomplete("no picture we know")
+    seen(picture)
     large = len(picture) > _QUICKLY_HASHED
     hashing = _HASHING.submit(hashlib.sha256, picture) if large else None  # while this thread looks at the picture
     if not picture_bytes.is_whole(picture, kind):

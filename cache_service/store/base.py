@@ -363,6 +363,13 @@ class EvictingStore(Protocol):
         """Ranks what isn't ranked by the present rule, a page at a time; returns how many entries that were."""
 
 
+class Ahead(Protocol):
+    """Pictures that may be written before it is known whether they are to be kept."""
+
+    def begin(self, picture: bytes) -> None:
+        """Returns at once, in any thread. What fails is told by `writing`."""
+
+
 class BlobStore(Protocol):
     """Pictures by the SHA-256 (hex) of their bytes. Immutable, so equal pictures are kept once."""
 
@@ -370,12 +377,15 @@ class BlobStore(Protocol):
     def failed(self) -> str | None:
         """Why nothing can be stored any more until a restart; None while all is well."""
 
+    def ahead(self) -> AbstractAsyncContextManager[Ahead]:
+        """What is begun in the block and not given to `writing` until it ends is as if it had never been."""
+
     def writing(
-        self, pictures: Sequence[bytes], *, digests: Sequence[str] | None = None
+        self, pictures: Sequence[bytes], *, digests: Sequence[str] | None = None, ahead: Ahead | None = None
     ) -> AbstractAsyncContextManager[list[str]]:
         """Makes the pictures durable and gives their digests in order; until the block ends they can't be collected.
 
-        digests: of the pictures, where the caller has computed them already.
+        digests: of the pictures, where the caller has computed them already. ahead: where these very bytes may have been begun.
         """
 
     async def read(self, sha256: str) -> bytes:

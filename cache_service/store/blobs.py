@@ -1,6 +1,6 @@
 """Pictures as files named by the SHA-256 of their bytes, in 256 folders by the first digits: `ab/abcd…`.
 
-A picture is durable before it is named: temporary file, fsync, rename, fsync of the folder. The folders are made before the first picture.
+A picture is durable before it is named: temporary file, fsync (`ahead`), rename, fsync of the folder. The folders are made before the first picture.
 A process that is killed leaves at most temporary files, which the next one to open the store removes; those of a
 process that still lives are locked and stay.
 
@@ -16,14 +16,15 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cache_service.errors import StoreCorrupt, StoreReadOnly
-from cache_service.store.files import locked, make_private_folder, sync_folder, wrapped, write_all
+from cache_service.errors import StoreCorrupt, StoreError, StoreReadOnly
+from cache_service.store.ahead import TEMPORARY, FilesAhead, Unnamed
+from cache_service.store.base import Ahead
+from cache_service.store.files import locked, make_private_folder, sync_folder, wrapped
 
 COLLECTED_AT_ONCE = 64
 """Blobs deleted while no writer may begin: some milliseconds."""
@@ -31,7 +32,6 @@ COLLECTED_AT_ONCE = 64
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
 """By the first digits of a digest."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = ".writing"
 _COLLECTION = "collection"
 
 
@@ -66,16 +66,16 @@ class FileBlobStore:
 
     @contextlib.asynccontextmanager
     async def writing(
-        self, pictures: Sequence[bytes], *, digests: Sequence[str] | None = None
+        self, pictures: Sequence[bytes], *, digests: Sequence[str] | None = None, ahead: Ahead | None = None
     ) -> AsyncIterator[list[str]]:
-        """Writes the pictures that aren't there, in a thread, and touches the others."""
+        """Writes the pictures that aren't there, or names them where they were written ahead, in a thread; touches the others."""
         if digests is None:
             digests = await asyncio.to_thread(lambda: [hashlib.sha256(picture).hexdigest() for picture in pictures])
         async with self._gate:
             self._pinned.update(digests)
         try:
             for digest, picture in dict(zip(digests, pictures, strict=True)).items():
-                await self._write(digest, picture)
+                await self._write(digest, picture, ahead)
             yield list(digests)
         finally:
             self._pinned.subtract(digests)
@@ -117,13 +117,30 @@ class FileBlobStore:
         """Reads the folders, in a thread."""
         return await asyncio.to_thread(stored_blobs, self._root)
 
-    async def _write(self, digest: str, picture: bytes) -> None:
+    @contextlib.asynccontextmanager
+    async def ahead(self) -> AsyncIterator[Ahead]:
+        """Writes in threads."""
+        ahead = FilesAhead(self._root, failed=lambda: self._failed is not None)
+        try:
+            yield ahead
+        finally:
+            if ahead:
+                with contextlib.suppress(StoreError), self._noting_what_is_final():
+                    await asyncio.to_thread(_discard, ahead)
+
+    async def _write(self, digest: str, picture: bytes, ahead: Ahead | None) -> None:
         if self._failed is not None:
             raise StoreReadOnly(str(self._failed))
+        with self._noting_what_is_final():
+            await asyncio.to_thread(keep, self._root, digest, picture, ahead if isinstance(ahead, FilesAhead) else None)
+
+    @contextlib.contextmanager
+    def _noting_what_is_final(self) -> Iterator[None]:
+        """After a failed fsync the page cache may claim what the disk doesn't have."""
         try:
-            await asyncio.to_thread(keep, self._root, digest, picture)
+            yield
         except StoreReadOnly as exc:
-            self._failed = exc  # after a failed fsync the page cache may claim what the disk doesn't have
+            self._failed = exc
             raise
 
     def _path(self, digest: str) -> Path:
@@ -154,7 +171,7 @@ def _path(root: Path, digest: str) -> Path:
 def _prepare(root: Path) -> None:
     with wrapped("opening the folder of pictures"):
         make_folders(root)
-        for path in root.glob(f"*{_TEMPORARY}"):
+        for path in root.glob(f"*{TEMPORARY}"):
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDWR)
                 try:
@@ -174,13 +191,14 @@ def make_folders(root: Path) -> None:
     sync_folder(root)
 
 
-def keep(root: Path, digest: str, picture: bytes) -> None:
-    """Makes the file durable under its name, unless it is there already with as many bytes."""
+def keep(root: Path, digest: str, picture: bytes, ahead: FilesAhead | None = None) -> None:
+    """Makes the file durable under its name, unless it is there already with as many bytes. ahead: where it may be written already."""
     path = _path(root, digest)
     with wrapped("storing a picture"):
         there = _touched(path, len(picture))
         if not there:
-            _write_anew(root, path, picture)
+            begun = None if ahead is None else ahead.take(picture)
+            (begun or Unnamed(root, picture)).name(path)
         try:
             sync_folder(path.parent)
         except OSError:
@@ -199,20 +217,9 @@ def _touched(path: Path, size: int) -> bool:
     return True
 
 
-def _write_anew(root: Path, path: Path, picture: bytes) -> None:
-    temporary = root / f"{secrets.token_hex(8)}{_TEMPORARY}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        locked(descriptor)
-        write_all(descriptor, picture)
-        os.fsync(descriptor)
-        temporary.rename(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
+def _discard(ahead: FilesAhead) -> None:
+    with wrapped("writing a picture"):
+        ahead.discard()
 
 
 def read_blob(root: Path, digest: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import stat
 from collections.abc import Collection
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cache_service.errors import StoreCorrupt
+from cache_service.store import ahead as ahead_module
 from cache_service.store.blobs import FileBlobStore
 
 
@@ -159,3 +161,50 @@ async def test_files_are_for_the_owner_only(blobs: FileBlobStore, tmp_path: Path
     made = list((tmp_path / "data").rglob("*"))
     assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()} == {0o700}
     assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o600}
+
+
+async def test_what_was_written_ahead_is_named_and_not_written_again(
+    blobs: FileBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    write_all = ahead_module.write_all
+
+    def counting(descriptor: int, data: bytes) -> None:
+        written.append(data)
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(ahead_module, "write_all", counting)
+    begun, other = b"begun", b"other"
+    async with blobs.ahead() as ahead:
+        ahead.begin(begun)
+        async with blobs.writing([begun, other, begun], ahead=ahead) as (digest, its, again):
+            assert digest == again
+            assert await blobs.read(digest) == begun
+            assert await blobs.read(its) == other
+    assert written == [begun, other]
+    assert len(files(tmp_path)) == 2
+
+
+async def test_what_was_begun_and_is_not_wanted_leaves_nothing(blobs: FileBlobStore, tmp_path: Path) -> None:
+    """Nor where the block fails, nor what is there already."""
+    async with blobs.writing([b"there"]) as (digest,):
+        pass
+    there = b"there"
+    with contextlib.suppress(ZeroDivisionError):
+        async with blobs.ahead() as ahead:
+            ahead.begin(b"unwanted")
+            ahead.begin(there)
+            async with blobs.writing([there], ahead=ahead):
+                raise ZeroDivisionError
+    assert [path.name for path in files(tmp_path)] == [digest]
+
+
+async def test_what_is_being_written_ahead_is_not_another_process_s_to_remove(
+    blobs: FileBlobStore, tmp_path: Path
+) -> None:
+    async with blobs.ahead() as ahead:
+        picture = b"begun"
+        ahead.begin(picture)
+        await FileBlobStore.open(tmp_path / "data" / "blobs")
+        async with blobs.writing([picture], ahead=ahead) as (digest,):
+            assert await blobs.read(digest) == picture

@@ -20,8 +20,11 @@ async def store_one(url: str, root: Path, name: str) -> None:
     """Opens, stores, says `stored`, closes."""
     store, blobs = await open_store(url), await FileBlobStore.open(root)
     try:
-        async with blobs.writing([picture(name)]) as (blob,):
-            await store.put(new_entry(name, outputs=(output(name, blob=blob),)), "append")
+        pictures = [picture(name)]
+        async with blobs.ahead() as ahead:
+            ahead.begin(pictures[0])
+            async with blobs.writing(pictures, ahead=ahead) as (blob,):
+                await store.put(new_entry(name, outputs=(output(name, blob=blob),)), "append")
         say("stored", name)
     finally:
         await store.aclose()

@@ -148,6 +148,34 @@ async def test_a_picture_that_cannot_be_written_leaves_nothing_half_done(tmp_pat
         assert await blobs.all() == digests
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_an_fsync_that_fails_ahead_is_final_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    """Also of a picture that turned out not to be wanted: who is told is whoever stores next."""
+    blobs = await FileBlobStore.open(tmp_path)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    picture = b"x" * 2000
+    with monkeypatch.context() as patched:
+        patched.setattr("cache_service.store.ahead.os.fsync", fail)
+        async with blobs.ahead() as ahead:
+            ahead.begin(picture)
+            if wanted:
+                with pytest.raises(StoreReadOnly):
+                    async with blobs.writing([picture], ahead=ahead):
+                        pytest.fail("it was said to be stored")
+    assert blobs.failed
+    async with blobs.ahead() as ahead:
+        ahead.begin(picture)
+        with pytest.raises(StoreReadOnly):
+            async with blobs.writing([picture], ahead=ahead):
+                pytest.fail("nothing is stored any more")
+    assert files(tmp_path) == []
+
+
 async def test_a_failure_does_not_take_a_picture_that_another_entry_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

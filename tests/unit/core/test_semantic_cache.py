@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
+import os
 import time
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cache_service.answer import Caller, Served
 from cache_service.decision import Directives
 from cache_service.errors import InvalidRequest, NotCached, StoreError, UpstreamRefused, UpstreamUnreachable
 from cache_service.jobs.purge import PurgeRequest
+from cache_service.store import ahead
 from cache_service.verification.base import Analysis
 from tests.fakes.upstream import Planned, planned
 from tests.unit.core.conftest import Switchable, World, build, close, generate, picture, pictures_of
@@ -393,6 +398,35 @@ async def test_after_a_purge_nobody_gets_it_and_its_pictures_are_gone(world: Wor
     assert await world.blobs.all() == []
     for prompt in (CUBE, CUBE_AGAIN):
         assert isinstance((await world.failed(prompt, only_if_cached=True)).error, NotCached)
+
+
+@pytest.mark.parametrize(
+    ("whole", "asked_with", "written"), [(True, {}, 1), (False, {}, 1), (True, {"no_store": True}, 0)]
+)
+async def test_a_large_picture_is_written_once_and_kept_only_if_it_is_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch, whole: bool, asked_with: dict[str, bool], written: int
+) -> None:
+    """While it is looked at; and not at all where it mustn't be stored."""
+    sizes: list[int] = []
+    write_all = ahead.write_all
+
+    def counting(descriptor: int, data: bytes) -> None:
+        sizes.append(len(data))
+        write_all(descriptor, data)
+
+    monkeypatch.setattr(ahead, "write_all", counting)
+    large = io.BytesIO()
+    Image.frombytes("RGB", (100, 100), os.urandom(30_000)).save(large, "PNG")
+    made = large.getvalue() if whole else large.getvalue()[:-1000]
+    answer = {"created": 1_700_000_000, "data": [{"b64_json": base64.b64encode(made).decode()}]}
+    world.upstream._plan = lambda call: planned(answer)
+    served = await world.served(CUBE, **asked_with)
+    await world.flights.drain(60)
+    assert sizes == [len(made)] * written
+    assert pictures_of(served) == [made]
+    assert len([path for path in (world.directory / "blobs").rglob("*") if path.stat().st_size == len(made)]) == (
+        whole and bool(written)
+    )
 
 
 @pytest.mark.parametrize("request_", [PurgeRequest(), PurgeRequest(everything=True), PurgeRequest(similarity=0.5)])
