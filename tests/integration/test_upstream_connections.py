@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpcore
 import httpx
 import pytest
 
 from cache_service.upstream import connections
-from cache_service.upstream.connections import KEPT_FOR, Connections
+from cache_service.upstream.connections import ERRORS, GATHERED, KEPT_FOR, Connections, _Gathered
 from tests.fakes.http_server import ScriptedServer, answer, hang, raw, scripted_server
 
 
@@ -82,3 +83,49 @@ async def test_closing_ends_calls_that_are_under_way() -> None:
         with pytest.raises(httpx.HTTPError):
             await under_way
         await transport.aclose()
+
+
+async def test_a_connection_that_the_other_side_closed_is_not_used_again() -> None:
+    whole = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", close=True)
+    async with scripted_server(whole, answer({})) as server, client_of(server) as (client, transport):
+        assert (await client.get("/models")).text == "{}"
+        await server.idle.wait()
+        assert (await client.get("/models")).status_code == 200
+        assert (len(transport._busy), len(transport._idle)) == (0, 1)
+
+
+class Pieces(httpcore.AsyncNetworkStream):
+    """What was sent, piece by piece."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Notes it."""
+        self.sent.append(buffer)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        """An answer."""
+        return b"answer"
+
+
+async def test_a_request_is_sent_as_one_piece_and_a_large_one_as_it_comes() -> None:
+    """Before anybody reads, whatever ended it."""
+    pieces = Pieces()
+    stream = _Gathered(pieces)
+    for part in (b"head", b"body", b""):
+        await stream.write(part)
+    assert pieces.sent == [b"headbody"]
+    large = b"x" * GATHERED
+    for part in (b"head", large, b"rest"):
+        await stream.write(part)
+    assert await stream.read(9) == b"answer"
+    assert pieces.sent[1:] == [b"head", large, b"rest"]
+
+
+def test_every_error_of_a_connection_has_a_name_in_httpx() -> None:
+    """Else it would get past the table of what a failed call means."""
+    ours_to_avoid = {httpcore.ConnectionNotAvailable}  # two calls on one connection
+    raised = {one for one in vars(httpcore).values() if isinstance(one, type) and issubclass(one, Exception)}
+    assert raised - ours_to_avoid == set(ERRORS)
+    assert all(theirs.__name__ == ours.__name__ for theirs, ours in ERRORS.items())
