@@ -181,7 +181,7 @@ def _english(segments: list[list[Token]], ends: list[str], facts: Facts) -> None
 def _part(segment: list[Surface], end: str, built: Segment) -> Part:
     words = [each.spelled for each in segment]
     named = is_named(segment) and _PRONOUNS.isdisjoint(words) and not reads_as_description(words)
-    return Part(words, end, " ".join(built.parts), is_thing=is_thing(segment, owned=True), is_named=named)
+    return Part(words, end, " ".join(built.parts), is_thing(segment, owned=True), named)
 
 
 def _ownership(parts: list[Part], facts: Facts, *, several: bool) -> bool:
@@ -189,14 +189,16 @@ def _ownership(parts: list[Part], facts: Facts, *, several: bool) -> bool:
     facts["labelled"], facts["described"], facts["by_unit"] = labelled(parts), described(parts), by_unit(parts)
     facts["told"] = [part.text for part in parts if not _PRONOUNS.isdisjoint(part.words)]
     heads = [part.is_thing or part.is_named for part in parts]
-    tied = bool(facts["told"]) and sum(heads) > 1
-    if not several and (sum(heads) > 1 or all(len(part.words) <= _FEW for part in parts)):  # "cube, red, steel ball"
-        heads = [not reads_as_description(part.words) for part in parts]
+    things = sum(heads)
+    if not several:
+        if things < 2 and any(len(part.words) > _FEW for part in parts):
+            return False
+        heads = [not reads_as_description(part.words) for part in parts]  # "cube, red, steel ball"
     alone = [part.is_thing and part.is_named for part in parts]
     segments = dependents_attached(facts["segments"], heads, alone, several=several)
     facts["bound"] = len(segments) < len(facts["segments"])
     facts["segments"] = segments
-    return tied
+    return bool(facts["told"]) and things > 1
 
 
 def _collect(segment: list[Surface], said: list[str], built: Segment, facts: Facts) -> None:

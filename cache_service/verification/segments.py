@@ -100,11 +100,9 @@ def is_thing(segment: Sequence[Surface], *, owned: bool = False) -> bool:
 
 def is_named(segment: Sequence[Surface]) -> bool:
     """Whether a short segment is a being or an object, by its last word: "dwarf", "old oak table"; "oak table style" is none."""
-    return (
-        len(segment) <= _LONGEST_NAME
-        and segment[-1].base in tables.THINGS
-        and all(said.word not in tables.RELATIONS for said in segment)
-    )
+    if segment[-1].base not in tables.THINGS or len(segment) > _LONGEST_NAME:
+        return False
+    return not any(said.word in tables.RELATIONS for said in segment)
 
 
 def _of_the_picture(segment: Sequence[Surface]) -> bool:

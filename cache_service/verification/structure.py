@@ -22,6 +22,7 @@ _ASKING_FOR_AN_AGENT = frozenset(("whom", "which", "what"))
 _MAY = frozenset(("can", "could", "should", "may", "will", "would", "must"))
 _ALONG = frozenset(("@through", "@along", "@across"))  # what is done, whoever does it
 _LEAST_ASKED = 4  # words: "with whom does Ann dance"
+_REBUILT = tables.DATIVE | {"while", "@between"}
 _MUCH = frozenset(("more", "less", "fewer"))
 _TURNING = frozenset((*tables.INVERSES, *tables.INVERSES.values(), *tables.SYMMETRIC))
 
@@ -45,14 +46,16 @@ def structure(words: Sequence[str], *, first: bool, postures_out: bool) -> Segme
     first: the segment opens the prompt ("draw a …"). postures_out: "sitting" before a place may be left unsaid.
     """
     segment = Segment()
-    said = _attributes_first(_count_of_one(_relation_last(_place_last(list(words)))))
+    said = list(words)
+    if said and said[0][0] == "@":
+        said = _relation_last(_place_last(said))
+    said = _attributes_first(_count_of_one(said))
     if first and said and said[0] in tables.IMPERATIVES and len(said) > 1 and said[1][0] != "@":
         said = said[2:] if said[1] == "me" else said[1:]
-    said = _colours_joined(_given_to(said))
-    said = _without_medium(said, segment)
-    for scene in _scenes(said):
-        active = _active(_from_to(scene), segment)
-        segment.parts.extend(_parts([word for word in active if not word.startswith("~")], segment, postures_out))
+    said = _without_medium(_colours_joined(said), segment)
+    for scene in (said,) if _REBUILT.isdisjoint(said) else map(_from_to, _scenes(_given_to(said))):
+        active = _active(scene, segment)
+        segment.parts.extend(_parts([word for word in active if word[0] != "~"], segment, postures_out))
     return segment
 
 
@@ -78,7 +81,7 @@ def bindings(words: Sequence[str], wanted: frozenset[str] | None) -> list[list[s
 
 def _place_last(words: list[str]) -> list[str]:
     """What opens with a place, turned: "on a couch is a dog" → a dog is on a couch."""
-    if not words or words[0][0] != "@" or words.count("~be") != 1:
+    if words.count("~be") != 1:
         return words
     be = words.index("~be")
     place, thing = words[:be], words[be + 1 :]
@@ -114,7 +117,7 @@ def _from_to(words: list[str]) -> list[str]:
 
 def _relation_last(words: list[str]) -> list[str]:
     """A question that opens with a relation, turned: "for whom does Ann work" → who does Ann work for."""
-    if len(words) < _LEAST_ASKED or words[0][0] != "@" or words[1] not in _ASKING_FOR_AN_AGENT or words[0] == "@by":
+    if len(words) < _LEAST_ASKED or words[1] not in _ASKING_FOR_AN_AGENT or words[0] == "@by":
         return words
     return ["who" if word == "whom" else word for word in words[1:]] + words[:1]
 
