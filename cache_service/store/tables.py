@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest Alembic revision: the schema described here."""
 
 LIVE = "live"
@@ -36,6 +36,13 @@ Whoever makes `entries` anew in a migration must make them anew too.
 TEXT_LIMIT = 32_000
 """Characters of a prompt that can be found by words: an image's prompt has no more, and a tsvector has a bound."""
 
+
+def _index_where_there_is(table: str, column: str) -> sa.Index:
+    """An index of the rows that have a value there: the others cost a store nothing."""
+    there = sa.text(f"{column} IS NOT NULL")
+    return sa.Index(f"ix_{table}_{column}", column, sqlite_where=there, postgresql_where=there)
+
+
 entries = sa.Table(
     "entries",
     metadata,
@@ -52,13 +59,14 @@ entries = sa.Table(
     sa.Column("envelope", sa.Text, nullable=False),
     sa.Column("made", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
-    sa.Column("expires_at", sa.Double, index=True),
+    sa.Column("expires_at", sa.Double),
     sa.Column("exact_only", sa.Boolean, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("client", sa.Text, nullable=False),
     sa.Column("upstream_group", sa.Text, nullable=False),
     sa.Column("checksum", sa.BigInteger, nullable=False),
     sa.CheckConstraint(f"state IN ('{LIVE}', '{QUARANTINED}')", name="state"),
+    _index_where_there_is("entries", "expires_at"),
     *(sa.Index(f"ix_entries_{name}_id", name, "id") for name in ("namespace", "operation", "model", "created_at")),
     sqlite_autoincrement=True,
 )
@@ -72,13 +80,14 @@ outputs = sa.Table(
     sa.Column("item", sa.Text, nullable=False),
     sa.Column("created", sa.BigInteger, nullable=False),
     sa.Column("usage", sa.Text),
-    sa.Column("blob", sa.Text, index=True),
+    sa.Column("blob", sa.Text),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("media_type", sa.Text),
     sa.Column("upstream_request_id", sa.Text),
     sa.Column("checksum", sa.BigInteger, nullable=False),
     sa.Column("usd", sa.Double),
     sa.UniqueConstraint("entry_id", "position"),
+    _index_where_there_is("outputs", "blob"),
 )
 
 vectors = sa.Table(

@@ -126,8 +126,9 @@ class Learning:
 
     async def aclose(self) -> None:
         """Waits for what is being learnt; idempotent."""
-        if self._learning is not None:
+        while self._learning is not None:
             await self._learning
 
     def _learnt(self, _task: asyncio.Task[None]) -> None:
         self._learning = None
+        self.stored(0)  # meanwhile as many may have come again

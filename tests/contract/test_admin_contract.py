@@ -19,6 +19,7 @@ from cache_service.store.engine import OPERATORS
 from cache_service.store.entry import NewEntry, PurgePredicate, ServedHit
 from cache_service.store.records import Act, EntryFilter, NewKey, Place, Word
 from cache_service.store.sql import SqlEntryStore, open_store
+from cache_service.store.tables import entries, outputs
 from tests.fakes.databases import MakeDatabase
 from tests.fakes.entries import digest, new_entry, output
 
@@ -141,6 +142,23 @@ class TestLists:
             assert "SCAN tags" not in plan
             assert "SCAN outputs" not in plan
         await store.aclose()
+
+
+async def test_pictures_and_what_has_expired_are_found_by_index(make_sqlite: MakeDatabase) -> None:
+    """Though it holds only the rows that have a picture, or a lifetime."""
+    store = await open_store(make_sqlite())
+    used = {
+        "ix_outputs_blob (blob=?)": sa.select(outputs.c.blob).distinct().where(outputs.c.blob.in_(["a", "b"])),
+        "ix_outputs_blob (blob>?)": sa.select(outputs.c.blob).where(outputs.c.blob > "a").order_by(outputs.c.blob),
+        "ix_entries_expires_at (expires_at<?)": sa.select(entries.c.id)
+        .where(entries.c.expires_at < 5.0)
+        .order_by(entries.c.expires_at, entries.c.id),
+    }
+    for index, query in used.items():
+        plan = "\n".join(await store.database.read(lambda c, q=query: _plan(c, q)))  # type: ignore[misc]
+        assert index in plan, plan
+        assert "TEMP B-TREE" not in plan.replace("TEMP B-TREE FOR DISTINCT", "")
+    await store.aclose()
 
 
 async def test_what_operators_look_at_takes_no_connection_from_a_hit(store: SqlEntryStore) -> None:
