@@ -3,7 +3,7 @@
 What it shows: a real service in this process, asked in process (no sockets) 200 times a second: repeats, paraphrases, new prompts for chat
 and pictures, purges, and an eviction that never ends because more is stored than may be. A timer that should fire each millisecond says
 how late the loop was. Whatever the loop is late by beyond `--bar` is shown with what Python was doing (the stack of the loop's
-thread, taken by another one while it was late).
+thread, taken by another one while it was late). Before and after, a process that does nothing but the beats says how late the machine alone makes them.
 What it doesn't: a machine with other work (then the kernel is late, not the loop: pin it with `taskset` and give it priority),
 a disk that stalls, a store of millions.
 """
@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -29,10 +31,11 @@ import uvloop
 
 from cache_service.answer import Caller, Failed
 from cache_service.bootstrap import open_service
+from cache_service.bootstrap.settling import settle
 from cache_service.config import Settings
 from cache_service.decision import Directives
 from cache_service.jobs.purge import PurgeRequest
-from cache_service.server import SWITCH_INTERVAL, settle
+from cache_service.server import SWITCH_INTERVAL
 from cache_service.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,8 +135,24 @@ async def _purge(service: Service, prompt: str, decisions: Counter[str]) -> None
     decisions["purge"] += 1
 
 
+async def only_beat(seconds: float) -> None:
+    """What a loop with nothing to do is late by."""
+    watch = Watch(1.0)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(watch.beat(), seconds)
+    print(json.dumps(watch.late))
+
+
+def of_a_bare_process(seconds: float) -> list[float]:
+    """The same from a process of its own."""
+    command = [sys.executable, __file__, "--only-beat", "--seconds", str(seconds)]
+    late: list[float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return late
+
+
 async def measure(options: argparse.Namespace) -> None:
     """One service, warm; prints what was measured."""
+    bare = of_a_bare_process(options.seconds / 2)
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             data_dir=Path(folder), models_dir=ROOT / "models", simulator_latency=0.05, max_entries=options.entries,
@@ -156,7 +175,9 @@ async def measure(options: argparse.Namespace) -> None:
         f"{options.seconds:g} s, {A_SECOND} requests a second, verifier {options.verifier}, at most {options.entries} entries"
     )
     print("answered by:", ", ".join(f"{name} {count}" for name, count in decisions.most_common()))
-    for name, seconds in (("loop late by", watch.late), ("of that ours", watch.ours)):
+    bare += of_a_bare_process(options.seconds / 2)
+    named = (("a bare process's", bare), ("loop late by", watch.late), ("of that ours", watch.ours))
+    for name, seconds in named:
         times = [1e3 * one for one in seconds]
         cuts = statistics.quantiles(times, n=1000)
         over = sum(one > options.bar for one in times)
@@ -176,7 +197,11 @@ def main() -> None:
     arguments.add_argument("--bar", type=float, default=5.0, help="milliseconds")
     arguments.add_argument("--entries", type=int, default=300, help="more than that are evicted")
     arguments.add_argument("--verifier", choices=("rules", "learned"), default="rules")
+    arguments.add_argument("--only-beat", action="store_true", help=argparse.SUPPRESS)
     options = arguments.parse_args()
+    if options.only_beat:
+        uvloop.run(only_beat(options.seconds))
+        return
     sys.setswitchinterval(SWITCH_INTERVAL)
     uvloop.run(measure(options))
 
