@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -171,6 +171,7 @@ class FaissIndex:
             return
         label = _label(partition)
         row = self._rows.put(entry_id, label, vector)  # first, since a full disk must leave the entry as it was
+        self._rows.grow_ahead(self._in_the_worker)
         self.remove(entry_id)
         self._row_of.put(entry_id, row)
         self._put_in(_key(label), row)
@@ -215,9 +216,12 @@ class FaissIndex:
         if large.queued or not large.behind:
             return
         large.queued = True
+        self._in_the_worker(partial(_work, large, self._rows))
+
+    def _in_the_worker(self, work: Callable[[], None]) -> Future[None]:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, "index", initializer=_give_way)
-        self._worker.submit(_work, large, self._rows)
+        return self._worker.submit(work)
 
     async def settle(self) -> None:
         """Waits until the cells hold what was added so far, apart from the few rows that aren't worth it yet."""

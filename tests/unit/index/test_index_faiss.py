@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,47 @@ async def test_a_full_disk_is_an_error_of_add_and_nothing_is_lost(
     full = False
     index.add(0, "q", stored[1_024])
     assert [c.entry_id for c in await index.search("q", stored[1_024], limit=2, floor=0.9)] == [0]
+    await index.aclose()
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_large_steps_are_allocated_ahead_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """Of 25 MB each, on the loop milliseconds. Where the disk is full by then, whoever needs the space is told, as ever."""
+    monkeypatch.setattr(rows, "_LARGEST_STEP", 1_024)
+    index = await opened(tmp_path)
+    stored = vectors(2_100)
+    for entry_id in range(500):
+        index.add(entry_id, "p", stored[entry_id])
+    allocate, of_the_loop, of_others = os.posix_fallocate, [0], [0]
+
+    def counting(descriptor: int, start: int, size: int) -> None:
+        in_loop = threading.current_thread() is threading.main_thread()
+        (of_the_loop if in_loop else of_others)[0] += 1
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        allocate(descriptor, start, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", counting)
+    for entry_id in range(500, 1_024):
+        index.add(entry_id, "p", stored[entry_id])
+    await index.settle()
+    assert of_the_loop == [0]
+    assert of_others[0] > 0
+    if full:
+        with pytest.raises(StoreError, match="No space left"):
+            index.add(1_024, "p", stored[1_024])
+        full = False
+    else:
+        index.add(1_024, "p", stored[1_024])
+        assert of_the_loop == [0]
+    for entry_id in range(1_024, 2_048):
+        index.add(entry_id, "p", stored[entry_id])
+    assert len(index) == 2_048
+    assert [c.entry_id for c in await index.search("p", stored[2_000], limit=1, floor=0.9)] == [2_000]
+    await index.settle()
+    assert of_others[0] <= 4  # two steps of two files
     await index.aclose()
 
 
