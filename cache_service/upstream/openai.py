@@ -1,4 +1,4 @@
-"""HTTP to one OpenAI-compatible base URL, through httpx. Says what came; what it means is judged elsewhere.
+"""HTTP to one OpenAI-compatible base URL, by httpx's requests and answers. Says what came; what it means is judged elsewhere.
 
 What can't happen here: a key sent to another host (redirects aren't followed, proxies from the environment aren't used), an
 answer that fills the memory (counted after decompression, which is bounded step by step), a cookie of one key sent with
@@ -7,7 +7,6 @@ another, a driver's exception beyond this file.
 
 from __future__ import annotations
 
-import http.cookiejar
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -96,36 +95,36 @@ class OpenAITransport:
         """headers: sent with every call, beside or in place of our own. Raises ConfigurationError where the base URL isn't one."""
         self._base_url = _checked(base_url)
         self._max_answer_bytes = max_answer_bytes
-        self._client = httpx.AsyncClient(
-            transport=Connections(),
-            follow_redirects=False,
-            trust_env=False,
-            headers={
-                "accept": "application/json, text/event-stream",
-                "accept-encoding": "identity",
-                "user-agent": f"cache-service/{version('cache-service')}",
-                **{name.lower(): value for name, value in (headers or {}).items()},
-            },
-        )
-        self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        self._connections = Connections()
+        self._headers = {
+            "accept": "application/json, text/event-stream",
+            "accept-encoding": "identity",
+            "user-agent": f"cache-service/{version('cache-service')}",
+            **{name.lower(): value for name, value in (headers or {}).items()},
+        }
 
     @asynccontextmanager
     async def open(
         self, method: str, path: str, body: bytes | None, secret: str | None, *, within: float
     ) -> AsyncIterator[Answer]:
         """Calls; leaving the block ends the call. Raises CallFailed, also while the pieces are read."""
-        headers = {} if body is None else {"content-type": "application/json"}
+        headers = self._headers if body is None else {**self._headers, "content-type": "application/json"}
         if secret is not None:
-            headers["authorization"] = f"Bearer {secret}"
+            headers = {**headers, "authorization": f"Bearer {secret}"}
         limits = httpx.Timeout(within, connect=min(CONNECT_TIMEOUT, within))
         response: httpx.Response | None = None
         pieces: AsyncGenerator[bytes] | None = None
         try:
             with _mapped_errors():
-                request = self._client.build_request(
-                    method, self._base_url + path, content=body, headers=headers, timeout=limits
+                # without httpx's client: what it adds (redirects, cookies, proxies) must not happen here
+                request = httpx.Request(
+                    method,
+                    self._base_url + path,
+                    headers=headers,
+                    content=body,
+                    extensions={"timeout": limits.as_dict()},
                 )
-                response = await self._client.send(request, stream=True)
+                response = await self._connections.handle_async_request(request)
             if len(response.headers.raw) > MOST_HEADERS:
                 raise CallFailed(FaultKind.BROKEN, "the upstream's answer has too many headers")
             pieces = self._pieces(response)
@@ -138,7 +137,7 @@ class OpenAITransport:
 
     async def aclose(self) -> None:
         """Closes connections; idempotent."""
-        await self._client.aclose()
+        await self._connections.aclose()
 
     async def _pieces(self, response: httpx.Response) -> AsyncGenerator[bytes]:
         room, allowed = self._max_answer_bytes, UNFOLDING_FREE
