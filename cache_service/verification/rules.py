@@ -7,6 +7,7 @@ attributes. A rule sees the facts of both prompts and answers `Different` (they 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -298,7 +299,7 @@ def _behind(relation: str, words: list[str]) -> list[list[str]]:
                     continue
                 if not after[0].isalpha():
                     break
-                if after not in tables.ATTRIBUTES:
+                if relation in tables.NEGATIONS or after not in tables.ATTRIBUTES:  # not red
                     run.append(after)
             runs.append(run)
     if relation == "@between":
@@ -349,16 +350,39 @@ def another_action(asked: Facts, stored: Facts) -> Verdict | None:
 
 def who_does_it(asked: Facts, stored: Facts) -> Verdict | None:
     """What bees eat is not what eats bees."""
-    sides = [facts["plain"].split(" ")[:2] for facts in (asked, stored)]
+    sides = [facts["plain"].split(" ") for facts in (asked, stored)]
+    sides = [side[1:] if side[1:2] and side[1] in _ASKING_FOR_ONE else side for side in sides]  # for whom does Ann work
     one, other = (sorted("who" if word == "whom" else word for word in facts["words"]) for facts in (asked, stored))
     if all(side[0] in _ASKING_FOR_ONE for side in sides) and one == other:
-        helped = [len(side) > 1 and side[1] in tables.DO for side in sides]
+        helped = [bool(tables.DO.intersection(side[1:3])) for side in sides]  # which owls do
         if helped[0] != helped[1]:
             return Unsure("who does it")
     return None
 
 
+def who_is_acted_on(asked: Facts, stored: Facts) -> Verdict | None:
+    """They look at a kid, a kid looks at them."""
+    one, other = (facts["plain"].split(" ") for facts in (asked, stored))
+    if "by" in one or "by" in other:  # they are looked at by a kid
+        return None
+    for does, suffers in _CASES.items():
+        said, met = ((does in words, suffers in words) for words in (one, other))
+        if said != met and {said, met} == {(True, False), (False, True)}:
+            return Different(f"who does it: {does} / {suffers}")
+    return None
+
+
+_CASES = {"they": "them", "he": "him", "we": "us"}
 _ASKING_FOR_ONE = frozenset(("who", "whom", "what", "which"))
+
+
+def within_its_like(asked: Facts, stored: Facts) -> Verdict | None:
+    """A picture of a picture of a dog is no picture of a dog."""
+    one, other = (_WITHIN_ITS_LIKE.findall(facts["plain"]) for facts in (asked, stored))
+    return Different(f"in another {min(one + other)}") if sorted(one) != sorted(other) else None
+
+
+_WITHIN_ITS_LIKE = re.compile(r"\b([a-z]+) of (?:an? |the |another )?\1\b")
 
 
 def names(asked: Facts, stored: Facts) -> Verdict | None:
@@ -545,6 +569,7 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (BOTH, contrasting_relations),
     (BOTH, ends_exchanged),
     (BOTH, other_ends),
+    (BOTH, who_is_acted_on),
     (IMAGES, place),
     (IMAGES, another_action),
     (BOTH, names),
@@ -553,6 +578,7 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (IMAGES, done_or_doing),
     (IMAGES, postures_and_media),
     (IMAGES, medium_or_thing),
+    (IMAGES, within_its_like),
     (BOTH, under_another_label),
     (IMAGES, described_otherwise),
     (CHAT, unsaid_in_chat),

@@ -41,6 +41,7 @@ from train_encoder import Schedule, train_encoder
 from train_trees import FIRST, LAST, arrays, as_trees, fit
 from wordnet import read_wordnet
 
+from cache_service.calibration import evidence
 from cache_service.verification.artefacts import ENCODER as ENCODER_FILE
 from cache_service.verification.artefacts import THRESHOLDS, TREES
 from cache_service.verification.difference import FEATURES, GIVEN, ROUTES, route
@@ -60,19 +61,19 @@ ROUNDS = (
     ((5,), 1e-4, None),
     ((6,), 8e-5, None),
 )  # lists that are read, the peak learning rate, and after how many steps a round ends before its time
-TEACHER, LESSON, BESIDE, SETTLING = range(7, 11)
-# lists: what the teacher learns; what it says something of; what is read beside that; what is read at last
-TEACHER_RATE, TEACHER_HEAD = 4e-5, 7.5  # its peak, and how many times faster its new parts learn
-TAUGHT_RATE, SETTLING_RATE = 6e-5, 3e-5  # of the round with the teacher's lesson, and of the last one
-BY_LABEL = (
-    0.3  # share of the label in what a pair of the lesson should come to; the rest is teacher's and own logit's mean
-)
+TEACHER, LESSON, BESIDE, SETTLING, EXCHANGING, LESSON_2, BESIDE_2, LESSON_3, BESIDE_3 = range(7, 16)
+# lists: what the teacher learns; what it says something of; what is read beside that; exchanged things, which the encoder
+# reads by their labels; exchanged things for the teacher; the second and third lesson
+TEACHER_HEAD = 7.5  # how many times faster the teacher's new parts learn
+SETTLING_RATE = 3e-5
 SYNTHETIC_EACH = (40_000, 40_000, 20_000)  # new ones in every epoch
 PARAPHRASES = 16_000  # edits of real paraphrases, in the last epoch
 REPEAT = {"image_prompt": 2}  # the hardest file is read twice in an epoch
 LONG = ("prompt_edit", "mined")  # twice as dear to read; half of them in each epoch
 TEXTS, QUESTIONS = ("image_prompt", "lexical"), ("question_edit",)  # whose sentences are edited
 ALLOWED = {"caption": 0.01, "tags": 0.01, "edit": 0.01, "order": 0.01, "question": 0.02}  # wrong / hits, by route
+EVEN = 0.5  # least threshold: what the trees think more likely different isn't served, whatever these pairs prove
+MARGIN = 0.3  # logits by which captions must be above what is proved: rules against exchanged things were written with these pairs in sight
 REAL = 2.0  # weight of a real pair beside a synthetic one, for the trees
 FIRST_KEEPS = 0.995  # share of the same pairs that the first trees let through to the cross-encoder
 EDITED = {
@@ -81,6 +82,7 @@ EDITED = {
     "calibrate": 2500,
     "test": 1500,
 }  # edits of real prompts; the encoder's in the second epoch
+EDITED_TAGS = 7000  # edits of which those of comma tags are for their threshold, which had too few pairs to prove much
 ORDERS = {"encoder": 16_000, "trees": 1500, "calibrate": 1500, "test": 1500}  # the encoder's in an epoch of their own
 ORDERS_BESIDE = ("image_prompt", "binding")  # files read in that epoch, lest they be forgotten
 FOCUS = {"encoder": 26_000, "trees": 2000, "calibrate": 2500, "test": 1500}  # what a question asks about its topic
@@ -114,11 +116,64 @@ KEPT = {
 TEACHER_MADE = (
     8000  # pairs of `caption_pairs` and `exchanged_pairs` that the teacher learns from beside the files' captions
 )
-TOLD = {"retold": 1500, "captions": 600, "exchanged": 500}  # made pairs of the lesson
-READ_BESIDE = 12_000
+TOLD = {"retold": 1500, "captions": 600, "exchanged": 500}  # made pairs of the first lesson
+TOLD_2 = {"retold": 4000, "captions": 2000, "exchanged": 1500}
+TOLD_3 = {"retold": 13_000, "captions": 4500, "exchanged": 3000}  # beside those of the second
+READ_BESIDE, READ_BESIDE_2, READ_BESIDE_3 = 12_000, 9000, 8000
+EXCHANGED_FIRST = {
+    "retold": 2500,
+    "retold_swaps": 1200,
+    ("caption_exchanged",): 2000,
+    ("caption_same",): 1500,
+    ("caption_changed", "caption_different"): 600,
+    ("scene_swap_obj", "scene_swap_roles", "scene_inverse", "scene_swap_att", "scene_swap_action"): 800,
+    ("scene_same",): 500,
+}  # what the teacher reads beside the files' captions in its second round
 SETTLED = {"lesson": 6500, "exchanged": 2200, "scenes": 1000, "files": 1300}  # pairs of the last round
 SCENES_EXCHANGED = ("scene_swap_obj", "scene_swap_roles", "scene_inverse", "scene_swap_att", "scene_replace_rel")
 SETTLED_FILES = ("binding", "lexical", "prompt_edit", "question_edit")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One round of teaching: what the teacher learns before it, and what the cross-encoder learns from it then.
+
+    learns: number of the teacher's list, or None. stop: after how many steps it ends before its time. teacher_rate, rate: peaks.
+    about, beside: numbers of lists; times: how often the first is read. share: the teacher's, in the mean of both logits.
+    by_label: share of the label in what a pair should come to; the rest is that mean's.
+    """
+
+    name: str
+    about: int
+    beside: int
+    times: int
+    rate: float
+    share: float
+    by_label: float
+    learns: int | None = None
+    teacher_rate: float = 0.0
+    stop: int | None = None
+
+
+LESSONS = (
+    Lesson("taught", LESSON, BESIDE, 2, 6e-5, share=0.5, by_label=0.3, learns=TEACHER, teacher_rate=4e-5),
+    # the teacher's round was cut short at 400 of 714 steps for want of time
+    Lesson(
+        "taught-2",
+        LESSON_2,
+        BESIDE_2,
+        2,
+        6e-5,
+        share=0.6,
+        by_label=0.25,
+        learns=EXCHANGING,
+        teacher_rate=3e-5,
+        stop=400,
+    ),
+    Lesson("taught-3", LESSON_3, BESIDE_3, 1, 1e-4, share=0.65, by_label=0.2),
+)
+SETTLED_ROUND = "settled"
+AVERAGED = (SETTLED_ROUND, "taught-2", "taught-3")  # rounds whose weights' mean ships: it serves more than any of them
 SYNTHETIC_TEST = {"trees": 8000, "calibrate": 7000, "test": 7000}
 
 
@@ -171,6 +226,9 @@ def all_pairs(data: Path, wordnet: Path, minilm: Path, work: Path) -> dict[str, 
         size = sum(SYNTHETIC_EACH) if split == "encoder" else SYNTHETIC_TEST[split]
         made = synthetic_pairs(split, texts, questions, words, size, SEED)
         edited = edited_pairs(split, prompts[split], words, EDITED[split], SEED)
+        if split == "calibrate":  # the same ones and more
+            more = edited_pairs(split, prompts[split], words, EDITED_TAGS, SEED)[len(edited) :]
+            edited += [pair for pair in more if route(pair.a, pair.b) == "tags"]
         orders = order_pairs(split, ORDERS[split], SEED)
         captions = [pair for pair in own if pair.file == "image_prompt"]
         late = focus_pairs(split, FOCUS[split], SEED) + caption_pairs(split, captions, CAPTIONS[split], SEED)
@@ -231,24 +289,55 @@ def _kept(lists: list[list[Pair]], seed: int) -> list[Pair]:
 
 
 def _lessons(lists: list[list[Pair]], captions: list[Pair], seed: int) -> tuple[list[Pair], ...]:
-    """The lists TEACHER, LESSON, BESIDE and SETTLING; captions: the files' own."""
+    """The lists from TEACHER on; captions: the files' own."""
     random = Random(seed)
-    across = across_paraphrases("encoder", captions)
+    known = captions + across_paraphrases("encoder", captions)
     late = list(dict.fromkeys(pair for pairs in lists[5:7] for pair in pairs if pair.file == SYNTHETIC))
     made = random.sample([pair for pair in late if pair.category.startswith("caption_")], TEACHER_MADE)
-    retold = retold_pairs("encoder", captions, TOLD["retold"], seed)
-    reworded = caption_pairs("encoder", captions + across, TOLD["captions"], seed)
-    reworded += exchanged_pairs("encoder", captions, TOLD["exchanged"], seed)
-    known = captions + across
     sources = {
-        "lesson": known + retold,
+        "lesson": known + retold_pairs("encoder", captions, TOLD["retold"], seed),
         "exchanged": [pair for pair in lists[6] if pair.category == "caption_exchanged"],
         "scenes": [pair for n in (1, 2, 5, 6) for pair in lists[n] if pair.category in SCENES_EXCHANGED],
         "files": [pair for pair in lists[6] if pair.file in SETTLED_FILES],
     }
     settling = [pair for name, size in SETTLED.items() for pair in random.sample(sources[name], size)]
-    lesson = list(dict.fromkeys(known + retold + reworded))
-    return known + made, lesson, random.sample(late, READ_BESIDE), settling
+    beside = [pair for pairs in lists[5:7] for pair in pairs if pair.file != "image_prompt"]
+    second = _lesson(captions, known, TOLD_2, seed + 2)
+    return (
+        known + made,
+        _lesson(captions, known, TOLD, seed),
+        random.sample(late, READ_BESIDE),
+        settling,
+        _exchanging(lists, captions, known, seed + 1),
+        second,
+        random.sample(beside, READ_BESIDE_2),
+        second + _lesson(captions, known, TOLD_3, seed + 3),
+        random.sample(beside, READ_BESIDE_3),
+    )
+
+
+def _lesson(captions: list[Pair], known: list[Pair], told: dict[str, int], seed: int) -> list[Pair]:
+    """The files' captions, told of other things, reworded, and with things exchanged."""
+    made = retold_pairs("encoder", captions, told["retold"], seed)
+    made += caption_pairs("encoder", known, told["captions"], seed)
+    made += exchanged_pairs("encoder", captions, told["exchanged"], seed)
+    return list(dict.fromkeys(known + made))
+
+
+def _exchanging(lists: list[list[Pair]], captions: list[Pair], known: list[Pair], seed: int) -> list[Pair]:
+    """What shows the teacher that exchanged things are not the same, beside as many that are."""
+    random = Random(seed)
+    swaps = [pair for pair in captions if "swap" in pair.category]
+    chosen = known + [pair for pair in known if "swap" in pair.category and not pair.same]
+    made = list(dict.fromkeys(pair for pairs in lists[1:7] for pair in pairs if pair.file == SYNTHETIC))
+    for kinds, size in EXCHANGED_FIRST.items():
+        if kinds == "retold":
+            chosen += retold_pairs("encoder", captions, size, seed)
+        elif kinds == "retold_swaps":
+            chosen += retold_pairs("encoder", swaps, size, seed + 1)
+        else:
+            chosen += random.sample([pair for pair in made if pair.category in kinds], size)
+    return chosen
 
 
 def encoder(pairs: dict[str, list[list[Pair]]], minilm: Path, work: Path, threads: int) -> CrossEncoder:
@@ -269,60 +358,79 @@ def encoder(pairs: dict[str, list[list[Pair]]], minilm: Path, work: Path, thread
 def taught_encoder(
     model: CrossEncoder, pairs: dict[str, list[list[Pair]]], minilm: Path, mpnet: Path, work: Path, threads: int
 ) -> CrossEncoder:
-    """The cross-encoder after its last two rounds: towards the mean of a larger model's logits and its own, then exchanged things by label.
+    """The cross-encoder after the rounds in which a larger model teaches it: towards the mean of that model's logits and its own.
 
-    The two err on other pairs, so that their mean knows more than either; of exchanged things the larger one is no judge.
+    The two err on other pairs, so that their mean knows more than either. As long as the larger one is no judge of exchanged
+    things, a round on those follows, by their labels.
     """
     lists = pairs["encoder"]
     reading = load_tokenizer(minilm), load_minilm(minilm, 1, SEED)[1]
-    taught = lesson_of(model, pairs, minilm, mpnet, work, threads)
-    settled = {pair: 0.0 if "swap" in pair.category and not pair.same else likely for pair, likely in taught.items()}
-    rounds = {
-        "taught": (list(taught) * 2 + lists[BESIDE], TAUGHT_RATE, taught),
-        "settled": (lists[SETTLING], SETTLING_RATE, settled),
-    }
-    for name, (read, rate, likely) in rounds.items():
-        path = work / f"round-{name}.pt"
-        if not path.exists():
-            schedule = Schedule(threads=threads, seed=SEED, rate=rate)
-            train_encoder(model, [read], reading, work / f"checkpoint-{name}.pt", schedule, likely)
-            torch.save(model.state_dict(), path)
-        model.load_state_dict(torch.load(path, weights_only=True))
+    for number, lesson in enumerate(LESSONS):
+        likely = likely_the_same(model, number, pairs, minilm, mpnet, work, threads)
+        rounds = [(lesson.name, list(likely) * lesson.times + lists[lesson.beside], lesson.rate, likely)]
+        if number == 0:
+            settled = {p: 0.0 if "swap" in p.category and not p.same else y for p, y in likely.items()}
+            rounds.append((SETTLED_ROUND, lists[SETTLING], SETTLING_RATE, settled))
+        for name, read, rate, taught in rounds:
+            path = work / f"round-{name}.pt"
+            if not path.exists():
+                schedule = Schedule(threads=threads, seed=SEED, rate=rate)
+                train_encoder(model, [read], reading, work / f"checkpoint-{name}.pt", schedule, taught)
+                torch.save(model.state_dict(), path)
+            model.load_state_dict(torch.load(path, weights_only=True))
+    model.load_state_dict(mean_weights([work / f"round-{name}.pt" for name in AVERAGED]))
     return model.eval()
 
 
-def lesson_of(
-    model: CrossEncoder, pairs: dict[str, list[list[Pair]]], minilm: Path, mpnet: Path, work: Path, threads: int
+def mean_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of models that come from one another: as good as asking both and taking the mean of their logits, at the price of one."""
+    states = [torch.load(path, weights_only=True) for path in paths]
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+
+
+def likely_the_same(
+    model: CrossEncoder,
+    number: int,
+    pairs: dict[str, list[list[Pair]]],
+    minilm: Path,
+    mpnet: Path,
+    work: Path,
+    threads: int,
 ) -> dict[Pair, float]:
-    """How likely each pair of the lesson is the same: by its label, the teacher, and the cross-encoder as it was before the lesson."""
-    lesson = list(dict.fromkeys(pairs["encoder"][LESSON]))
-    logit = (said(model, lesson, minilm, work) + teacher_says(pairs, lesson, minilm, mpnet, work, threads)) / 2
-    known = np.flatnonzero(~np.isnan(logit))
+    """How likely each pair of a lesson is the same: by its label, the teacher, and the cross-encoder as it was before the lesson."""
+    lesson = LESSONS[number]
+    about = list(dict.fromkeys(pairs["encoder"][lesson.about]))
+    own, teacher = work / f"lesson-{number}-own.npy", work / f"lesson-{number}-teacher.npy"
+    if not own.exists():
+        np.save(own, _means(model, (load_tokenizer(minilm), load_minilm(minilm, 1, SEED)[1]), about))
+    if not teacher.exists():
+        np.save(teacher, _means(*trained_teacher(number, pairs, minilm, mpnet, work, threads), about))
+    logit = lesson.share * np.load(teacher) + (1.0 - lesson.share) * np.load(own)
+    known = np.flatnonzero(~np.isnan(logit))  # the others are too long
     likely = 1.0 / (1.0 + np.exp(-logit))
-    return {lesson[k]: BY_LABEL * lesson[k].same + (1.0 - BY_LABEL) * float(likely[k]) for k in known}
+    by_label = lesson.by_label
+    return {about[k]: by_label * about[k].same + (1.0 - by_label) * float(likely[k]) for k in known}
 
 
-def said(model: CrossEncoder, lesson: list[Pair], minilm: Path, work: Path) -> np.ndarray:
-    """The cross-encoder's own mean logit of each pair, as it was before the lesson; NaN where a pair is too long."""
-    path = work / "lesson-own.npy"
-    if not path.exists():
-        reading = load_tokenizer(minilm), load_minilm(minilm, 1, SEED)[1]
-        np.save(path, _means(model, reading, lesson))
-    return np.load(path)
-
-
-def teacher_says(
-    pairs: dict[str, list[list[Pair]]], lesson: list[Pair], minilm: Path, mpnet: Path, work: Path, threads: int
-) -> np.ndarray:
-    """The trained teacher's mean logit of each pair; NaN where a pair is too long."""
-    path = work / "lesson-teacher.npy"
-    if not path.exists():
-        teacher, table = load_mpnet(mpnet, SEED)
-        reading = load_tokenizer(minilm), table  # MPNet's pieces are BERT's
-        schedule = Schedule(threads=threads, seed=SEED, rate=TEACHER_RATE, head=TEACHER_HEAD)
-        train_encoder(teacher, [pairs["encoder"][TEACHER]], reading, work / "checkpoint-teacher.pt", schedule)
-        np.save(path, _means(teacher, reading, lesson))
-    return np.load(path)
+def trained_teacher(
+    number: int, pairs: dict[str, list[list[Pair]]], minilm: Path, mpnet: Path, work: Path, threads: int
+) -> tuple[nn.Module, tuple[Tokenizer, Tensor]]:
+    """The teacher after what it learns before a lesson, and what it reads with."""
+    teacher, table = load_mpnet(mpnet, SEED)
+    reading = load_tokenizer(minilm), table  # MPNet's pieces are BERT's
+    for done, lesson in enumerate(LESSONS[: number + 1]):
+        if lesson.learns is None:
+            continue
+        path = work / f"teacher-{done}.pt"
+        if not path.exists():
+            schedule = Schedule(
+                threads=threads, seed=SEED, rate=lesson.teacher_rate, head=TEACHER_HEAD, stop=lesson.stop
+            )
+            checkpoint = work / f"checkpoint-teacher-{done}.pt"
+            train_encoder(teacher, [pairs["encoder"][lesson.learns]], reading, checkpoint, schedule)
+            torch.save(teacher.state_dict(), path)
+        teacher.load_state_dict(torch.load(path, weights_only=True))
+    return teacher, reading
 
 
 def _means(model: nn.Module, reading: tuple[Tokenizer, Tensor], pairs: list[Pair]) -> np.ndarray:
@@ -422,13 +530,19 @@ def thresholds(those: Candidates, last: dict[str, np.ndarray]) -> tuple[float, d
     for kind in ROUTES:
         if kind != "caption":
             of = sure & (kinds == kind)
-            chosen[kind] = calibrate(probability[of], those.same[of], category[of], ALLOWED[kind])
+            found = calibrate(probability[of], those.same[of], category[of], ALLOWED[kind])
+            if found.threshold < EVEN:
+                found = evidence(EVEN, probability[of] >= EVEN, those.same[of], PRIOR)
+            chosen[kind] = found
             logger.info("%s: %s", kind, chosen[kind])
     # Captions last: the images' promise is kept over all their routes, and proved on real pairs alone.
     settled = np.select([kinds == kind for kind in chosen], [one.threshold for one in chosen.values()], np.nan)
     pooled = np.where(np.isnan(settled), probability, probability >= settled)
     of = sure & ~made & (kinds != "question")
-    chosen["caption"] = calibrate(pooled[of], those.same[of], category[of], ALLOWED["caption"])
+    proved = calibrate(pooled[of], those.same[of], category[of], ALLOWED["caption"])
+    odds = np.exp(MARGIN) * proved.threshold / (1.0 - proved.threshold)
+    threshold = float(odds / (1.0 + odds))
+    chosen["caption"] = evidence(threshold, pooled[of] >= threshold, those.same[of], PRIOR)
     logger.info("caption: %s", chosen["caption"])
     return floor, chosen
 

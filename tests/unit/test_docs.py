@@ -147,6 +147,12 @@ def test_a_decision_record_is_a_page_with_four_parts(record: Path) -> None:
     assert len(text.splitlines()) <= 50
 
 
+def test_decision_records_are_numbered_one_after_the_other() -> None:
+    """A number names one of them."""
+    numbers = sorted(int(record.name[:4]) for record in (DOCS / "adr").glob("[0-9]*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 def test_the_glossary_is_in_order_and_every_term_has_a_meaning() -> None:
     """A term is found where one looks for it."""
     rows = re.findall(r"^\| (.+?) \| (.*?) \| .*\|$", (DOCS / "glossary.md").read_text("utf-8"), re.MULTILINE)[2:]
