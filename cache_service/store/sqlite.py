@@ -30,7 +30,8 @@ twice as many each time the next is slow again: it may have been the disk, or on
 """
 
 READING = ("query_only=ON",)
-WRITING = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0")
+WAL = "journal_mode=WAL"
+WRITING = (WAL, "synchronous=FULL", "wal_autocheckpoint=0")
 
 
 class SqliteThreads:
@@ -157,7 +158,7 @@ def _engine(url: sa.URL, connections: int, pragmas: Sequence[str]) -> sa.Engine:
         connection.isolation_level = None  # the driver begins nothing by itself
         connection.text_factory = _text
         for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}").close()
+            _set(connection, pragma)
 
     if "query_only=ON" not in pragmas:
 
@@ -166,6 +167,20 @@ def _engine(url: sa.URL, connections: int, pragmas: Sequence[str]) -> sa.Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    """Tries again where the file is to be turned to WAL while another process is at it: SQLite doesn't wait for that by itself."""
+    patient = time.monotonic() + BUSY_TIMEOUT if pragma == WAL else 0.0
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= patient:
+                raise
+        else:
+            return
+        time.sleep(0.01)
 
 
 def _text(value: bytes) -> str:

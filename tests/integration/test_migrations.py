@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cache_service.errors import ConfigurationError, SchemaMismatch
-from cache_service.store import migrations
+from cache_service.store import migrations, sqlite
 from cache_service.store.engine import Database, create_private_file
 from cache_service.store.migrations import alembic_config, migrate
 from cache_service.store.rows import entry_values, output_values
@@ -123,6 +124,26 @@ async def test_nodes_that_start_together_migrate_once(empty_url: str) -> None:
     store = await open_store(empty_url)
     assert (await store.position()).number == 0
     await store.aclose()
+
+
+async def test_a_new_file_that_another_node_is_at_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself gives up at once where a file is turned to WAL while somebody else writes."""
+    path = tmp_path / "cache.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE others (id INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    waited: list[float] = []
+
+    def until_the_other_is_done(seconds: float) -> None:
+        waited.append(seconds)
+        other.rollback()
+        other.close()
+
+    monkeypatch.setattr(sqlite.time, "sleep", until_the_other_is_done)
+    await migrate(f"sqlite:///{path}")
+    assert len(waited) == 1
 
 
 async def test_a_newer_schema_is_refused_and_told_what_to_do(database: Database, empty_url: str) -> None:
