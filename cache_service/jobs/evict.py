@@ -46,7 +46,8 @@ class Evictor:
         self._now = now
         self._held: dict[str, Held] = {}
         self._coming: dict[str, Held] = {}
-        self._total = NOTHING  # of both
+        self._landed: dict[str, Held] = {}  # stored since the last look began: what it finds may lack them
+        self._total = NOTHING  # of held and coming
         self._one_at_a_time = asyncio.Lock()
 
     @contextlib.asynccontextmanager
@@ -72,6 +73,7 @@ class Evictor:
         finally:
             _add(self._coming, namespace, NOTHING - new)
             _add(self._held, namespace, new)
+            _add(self._landed, namespace, new)
 
     async def keep(self) -> None:
         """Looks at what is held, and evicts what is too much. A failure is logged."""
@@ -99,7 +101,11 @@ class Evictor:
             await self.keep()
 
     async def _look(self) -> None:
-        self._held = await self._store.held()
+        self._landed = {}
+        held = dict(await self._store.held())
+        for namespace, landed in self._landed.items():  # rather counted twice than not at all
+            _add(held, namespace, landed)
+        self._held = held
         total = sum(self._held.values(), NOTHING)
         self._total = sum(self._coming.values(), total)
         self._hook(StoreHeld(total.entries, total.blob_bytes))
