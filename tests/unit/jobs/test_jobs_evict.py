@@ -98,6 +98,22 @@ async def test_what_is_larger_than_a_bound_is_not_stored_and_nothing_goes_for_it
     assert await world.store.held() == {"small": Held(1, 3000)}
 
 
+async def test_what_is_stored_while_the_evictor_looks_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that began before it was there doesn't make its room free again."""
+    look = world.store.held
+
+    async def held_before_another_store_ends() -> dict[str, Held]:
+        found = dict(await look())
+        assert await world.keep("meanwhile", b"x" * 3000, "small")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store, "held", held_before_another_store_ends)
+        await world.evictor.keep()
+    assert await world.keep("next", b"y" * 3000, "small")
+    assert await look() == {"small": Held(1, 3000)}
+
+
 async def test_what_another_node_stored_goes_in_the_next_round(world: World) -> None:
     for number in range(500):
         await world.store.put(new_entry(f"{number}", outputs=(output(f"{number}", blob=None, size=0),)), "append")
